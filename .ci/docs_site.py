@@ -117,12 +117,19 @@ def cell(text: str) -> str:
 
 
 def tutorial(path: Path) -> str:
-    """The page of a script: its docstring, then its code."""
+    """The page of a script: its docstring, its code, and what it printed."""
     source = path.read_text(encoding="utf-8")
     text = ast.get_docstring(ast.parse(source)) or ""
     title, _, rest = text.partition("\n")
     code = source.split('"""', 2)[2].lstrip()
-    return f'# {title.rstrip(".")}\n\n{rest.strip()}\n\n```python title="examples/{path.name}"\n{code}```\n'
+    output = (path.parent / "output" / f"{path.stem}.txt").read_text(encoding="utf-8")
+    parts = [
+        f"# {title.rstrip('.')}",
+        rest.strip(),
+        f'```python title="examples/{path.name}"\n{code}```',
+        f"It prints:\n\n```text\n{output}```",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def api_pages() -> dict[str, list[str]]:

@@ -10,10 +10,10 @@ import cv2
 from edgeharfer.cli.picker.menu import FILE, MenuItem
 from edgeharfer.cli.picker.preview import PreviewFrame, PreviewState
 from edgeharfer.cli.picker.screen import compose
+from edgeharfer.runtime.channel import short_providers
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.overlay import annotate
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.runner import short_providers
 from edgeharfer.runtime.source import SOURCES
 from edgeharfer.runtime.source.demo import DemoSource
 from edgeharfer.runtime.stats import Stats

@@ -17,7 +17,7 @@ from films import write_film
 HERE = Path(__file__).parent
 SECONDS = 8
 ACTION = "document.getElementById('action').textContent !== 'Gathering motion …'"
-LIVE = "document.getElementById('live-state').textContent === 'Live'"
+RUNS = "document.getElementById('live-state').textContent === 'Demo'"
 MESSAGE = "[...document.querySelectorAll('#people .message')].some(line => line.textContent)"
 
 
@@ -27,7 +27,7 @@ def live(browser: Browser, url: str) -> None:
     page.until("document.getElementById('source').options.length > 0")
     page.run("document.getElementById('source').value = 'demo'")
     page.click("start")
-    page.until(f"{LIVE} && {MESSAGE} && {ACTION}")
+    page.until(f"{RUNS} && {MESSAGE} && {ACTION}")
     page.picture(HERE / "app-live.png")
     page.look(width=390, height=844, dark=True, phone=True)
     page.until("Number(document.getElementById('picture').dataset.shown) > 5")

@@ -43,4 +43,5 @@ receipt = json.loads(Path("out/own-keras/receipt.json").read_text(encoding="utf-
 print("largest differences from Keras:", receipt["parity"])
 with Pipeline(emotion="out/own-keras", action=None) as pipeline, open_source("demo") as source:
     result = pipeline.process(source.read().bgr)
-print([face.emotion.probs for face in result.faces])
+for face in result.faces:
+    print({label: round(prob, 3) for label, prob in face.emotion.probs.items()})

@@ -1,13 +1,16 @@
-"""A kiosk with MQTT
+"""A kiosk with MQTT and Home Assistant
 
 The kiosk publishes decisions: a label that has lasted for a while has begun or ended. This script starts a
-kiosk on the demo, subscribes to its events and prints them. With Home Assistant, the same broker is enough:
-the kiosk announces itself, and three sensors appear.
+kiosk on the demo, subscribes to what it publishes, and stops it after a few messages.
+
+Home Assistant needs no configuration: connect its MQTT integration to the same broker. The kiosk announces
+its sensors below `homeassistant/`, and they appear as a device.
 
 The arguments are the host and port of a broker, such as mosquitto on this machine: `localhost 1883`.
 """
 
 import json
+import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-HOST, PORT, SECONDS = sys.argv[1], int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "20"
+HOST, PORT, MESSAGES = sys.argv[1], int(sys.argv[2]), 5
 CONFIG = f"""
 [site]
 name = "demo"
@@ -25,8 +28,10 @@ source = "demo"
 view = "none"
 [health]
 port = 0
+[models]
+action = "off"
 [decisions]
-min_duration_s = 0.5
+min_duration_s = 0.2
 [privacy]
 notice_required = false     # only because the demo shows nobody real
 [mqtt]
@@ -34,22 +39,23 @@ host = "{HOST}"
 port = {PORT}
 """
 
-
-def show(client: Client, userdata: object, message: MQTTMessage) -> None:
-    """Print an event."""
-    event = json.loads(message.payload)
-    print(message.topic, event["phase"], event["label"], flush=True)
-
+received: queue.Queue[MQTTMessage] = queue.Queue()
+client = Client(CallbackAPIVersion.VERSION2)
+client.on_message = lambda client, userdata, message: received.put(message)
+client.connect(HOST, PORT)
+client.subscribe([("homeassistant/#", 1), ("edgeharfer/demo/event/+", 1)])
+client.loop_start()
 
 Path("out/kiosk-state").mkdir(parents=True, exist_ok=True)
 Path("out/kiosk.toml").write_text(CONFIG, encoding="utf-8")
-client = Client(CallbackAPIVersion.VERSION2)
-client.on_message = show
-client.connect(HOST, PORT)
-client.subscribe("edgeharfer/demo/event/+", qos=1)
-client.loop_start()
 paths = ["--config", "out/kiosk.toml", "--state", "out/kiosk-state"]
-subprocess.run(
-    [sys.executable, "-m", "edgeharfer", "kiosk", "run", *paths, "--duration", SECONDS], check=True
-)
-client.loop_stop()
+kiosk = subprocess.Popen([sys.executable, "-m", "edgeharfer", "kiosk", "run", *paths])
+try:
+    for _ in range(MESSAGES):
+        message = received.get(timeout=300)
+        payload = json.loads(message.payload)
+        print(message.topic, payload.get("name") or (payload["phase"], payload["label"]), flush=True)
+finally:
+    kiosk.terminate()
+    kiosk.wait()
+    client.loop_stop()

@@ -54,4 +54,5 @@ subprocess.run([sys.executable, "-m", "edgeharfer", "export", model, *options], 
 
 with Pipeline(emotion="out/own-onnx", action=None) as pipeline, open_source("demo") as source:
     result = pipeline.process(source.read().bgr)
-print([face.emotion.probs for face in result.faces])
+for face in result.faces:
+    print({label: round(prob, 3) for label, prob in face.emotion.probs.items()})

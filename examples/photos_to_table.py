@@ -35,4 +35,4 @@ with Pipeline(action=None) as pipeline, path.open("w", newline="", encoding="utf
             box = [round(side) for side in (face.box.x, face.box.y, face.box.width, face.box.height)]
             table.writerow([result.file, *box, face.emotion.label, round(face.emotion.score, 3)])
 
-print(path.read_text(encoding="utf-8"))
+print(path.read_text(encoding="utf-8"), end="")

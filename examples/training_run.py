@@ -23,7 +23,7 @@ def make_pictures(folder: Path) -> Path:
     """Write pictures of stripes, in another direction for each class."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:48, 0:48]
-    for split, count in (("train", 12), ("val", 4)):
+    for split, count in (("train", 6), ("val", 2)):
         for number, label in enumerate(LABELS):
             (folder / split / label).mkdir(parents=True, exist_ok=True)
             angle = np.pi * number / len(LABELS)
@@ -40,7 +40,7 @@ data = Path(sys.argv[1]) if own else make_pictures(Path("out/faces"))
 small = (
     []
     if own
-    else ["--arch", "mini-xception", "--side", "48", "--epochs", "2", "--batch", "16", "--set", "finish=[]"]
+    else ["--arch", "mini-xception", "--side", "48", "--epochs", "1", "--batch", "8", "--set", "finish=[]"]
 )
 for command in (
     ["train", "emotion", "--data", data, "--out", "out/run", *small],

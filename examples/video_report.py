@@ -2,7 +2,7 @@
 
 `edgeharfer analyze` writes charts, tables and a PDF. `summary.json` has the same figures for programs.
 
-The argument is a video or a folder. Without it, the demo is analysed for eight seconds.
+The argument is a video or a folder. Without it, the demo is analysed for three seconds.
 """
 
 import json
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-source = sys.argv[1:] or ["demo", "--duration", "8"]
+source = sys.argv[1:] or ["demo", "--duration", "3"]
 command = [sys.executable, "-m", "edgeharfer", "analyze", *source, "--out", "out/reports", "--fresh"]
 subprocess.run(command, check=True)
 

@@ -7,6 +7,7 @@ What it does with an input is in the input's file, as words:
     wait           write the process id to "at_work" next to the input, then wait until standard input ends
     bad            report an input that cannot be read
     model          report a model that cannot be loaded
+    many           write the report as one of many, without looking for what others left
 
 For any other input it writes a report of two lines.
 """
@@ -22,23 +23,31 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.worker_io import MessageWriter, read_lines, redirected_output
-from edgeharfer.runtime.staging import replaced_folder, temporary_folder
+from edgeharfer.runtime.staging import replace_folder, temporary_folder
 
 GROUP = {"sightings": 1, "coverage": 0.5, "confidence": 0.9}
 SUMMARY: dict[str, Any] = {
     "input": {"kind": "video", "duration_s": 2.0, "frames": 60, "samples": 2, "unreadable": 0},
     "group": {**GROUP, "shares": {"happy": 1.0}, "mean_raw": {"happy": 0.8}},
-    "persons": [{}],
+    "persons": [{"track": 1, "seen_s": 1.0, **GROUP, "strength": 0.75, "shares": {"happy": 1.0}}],
 }
 FRAMES = "time_s,frame,picture,track,raw_happy,label,score\n0.0,0,,1,0.8,happy,0.8\n0.5,15,,,,,\n"
 
 
-def write_stub(folder: Path, name: str, extra: dict[str, Any] | None = None, frames: str = FRAMES) -> None:
+def write_stub(
+    folder: Path,
+    name: str,
+    extra: dict[str, Any] | None = None,
+    frames: str = FRAMES,
+    *,
+    sweep: bool = True,
+) -> None:
     """Write a report."""
     summary = {**SUMMARY, "input": {**SUMMARY["input"], "name": name}, **(extra or {})}
-    with replaced_folder(folder) as stage:
+    with temporary_folder(folder, sweep=sweep) as stage:
         (stage / "frames.csv").write_text(frames)
         (stage / "summary.json").write_text(json.dumps(summary))
+        replace_folder(stage, folder)
 
 
 def analyze(task: dict[str, Any], writer: MessageWriter) -> dict[str, Any]:
@@ -61,7 +70,8 @@ def analyze(task: dict[str, Any], writer: MessageWriter) -> dict[str, Any]:
     if "model" in words:
         return {"error": ["ProviderError", "no such device"]}
     writer.report(0.5)
-    write_stub(folder, path.name, {"resume": {"place": place, "key": task["key"]}})
+    resume = {"resume": {"place": place, "key": task["key"]}}
+    write_stub(folder, path.name, resume, sweep="many" not in words)
     return {"outcome": {**outcome, "folder": str(folder), "text": "1 person", "video_s": 2.0}}
 
 

@@ -45,6 +45,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Python's webbrowser opens this instead of a window, should a test start the app without --no-browser.
+os.environ["BROWSER"] = f'"{sys.executable}" -c pass %s'
 
 
 def _is_local(family: int, address: Any) -> bool:

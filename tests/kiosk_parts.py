@@ -26,6 +26,7 @@ class FakePipeline:
         self.resets = 0
         self.precision_reasons: dict[str, str] = {}
         self.closed = False
+        self.others: list[FakePipeline] = []
 
     @property
     def models(self) -> dict[str, str]:
@@ -52,6 +53,10 @@ class FakePipeline:
 
     def close(self) -> None:
         self.closed = True
+
+    def for_another_source(self) -> FakePipeline:
+        self.others.append(FakePipeline(self.name, emotion=self.emotion))
+        return self.others[-1]
 
     def process(self, frame: Frame) -> Result:
         assert not self.closed

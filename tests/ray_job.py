@@ -15,15 +15,15 @@ from typing import Any
 from edgeharfer.report.inputs import find_inputs, plan_tasks
 from edgeharfer.report.ray_engine import RayEngine
 from edgeharfer.report.settings import AnalysisSettings
-from edgeharfer.report.worker import task_from_dict
+from edgeharfer.report.task import ReportTask
 from edgeharfer.report.workers import WorkerProcess
 
 
 def analyze(settings: str, task: dict[str, Any]) -> dict[str, Any]:
     """Analyse an input in a process that runs `analysis_stub`."""
     Path(task["input"]["spec"] + ".worker").write_text(str(os.getpid()))
-    with WorkerProcess(AnalysisSettings.from_json(settings), "analysis_stub") as worker:
-        return worker.analyze(task_from_dict(task), lambda share: None).to_dict()
+    with WorkerProcess(settings, "analysis_stub") as worker:
+        return worker.analyze(ReportTask.from_dict(task), lambda share: None).to_dict()
 
 
 def main(out: str, *inputs: str) -> None:

@@ -163,7 +163,7 @@ def frozen_site(coming: int) -> FaultEnvironment:
 
 def test_results_of_pictures_from_before_a_freeze_may_still_come_and_no_others() -> None:
     assert freeze(frozen_site(0)) == freeze(frozen_site(2)) == 0.1
-    with pytest.raises(RecoveryError, match="there were results for a frozen picture"):
+    with pytest.raises(RecoveryError, match="there were results for a frozen frame"):
         freeze(frozen_site(3))
 
 

@@ -18,7 +18,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source
-from edgeharfer.runtime.source.isolated import IsolatedSource
+from edgeharfer.runtime.source.isolated import IsolatedSource, ReaderProcess
 from edgeharfer.runtime.source.requests import OpenRequest
 from edgeharfer.runtime.stats import rss_mb
 from edgeharfer.runtime.types import Frame
@@ -255,7 +255,7 @@ def test_a_stop_comes_through_a_peer_that_never_answers(server: MjpegServer, fig
 
 def test_a_reader_does_not_outlive_the_process_that_started_it(server: MjpegServer) -> None:
     source = open_source(server.url)
-    assert isinstance(source, IsolatedSource) and source._reader is not None
+    assert isinstance(source, IsolatedSource) and isinstance(source._reader, ReaderProcess)
     source._reader.sock.close()  # as the system does for a process that was killed
     assert source._reader.process.wait(10) is not None
     source.close()

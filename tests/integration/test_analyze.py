@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,16 +27,18 @@ pytest.importorskip("pypdf", reason="analyze needs the report extra")
 import pypdf
 
 from edgeharfer.cli import run_command
-from edgeharfer.cli.progress import ProgressBar
-from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.cli.progress import BatchProgress, ProgressDisplay
+from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.installation import install_command
+from edgeharfer.runtime.progress import shown_by
 from edgeharfer.runtime.source.demo import DemoSource
 
 COMMAND = [sys.executable, "-c", "from edgeharfer.cli import main; main()"]
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 CHARTS = {"timeline.png", "emotions_bar.png", "emotions_pie.png"}
-FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf"}
-JOB_FILES = {"job.jsonl", "all_summary.csv", "all_frames.csv"}
+FILES = {*CHARTS, "frames.csv", "actions.csv", "summary.json", "report.pdf", "report.html"}
+JOB_FILES = {"job.jsonl", "all_summary.csv", "all_persons.csv", "all_frames.csv"}
+TEXTS = (".csv", ".json", ".jsonl", ".pdf", ".html")
 FRAMES = 66  # of 30 a second: 2.2 s, long enough for an action
 
 
@@ -159,11 +160,21 @@ def test_actions_cover_the_time_from_the_first_whole_window(reports: Path) -> No
     assert (reports / "two" / "actions.csv").read_text() == "start_s,end_s,label,mean_score\n"
 
 
+def test_worker_processes_write_the_same_tables(reports: Path, clips: Path, tmp_path: Path) -> None:
+    assert analyze(clips, "--out", tmp_path, "--workers", 2) == 0
+    tables = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.csv")]
+    assert Path("one/frames.csv") in tables and Path("all_frames.csv") in tables
+    for table in [*tables, Path("one/summary.json"), Path("two/summary.json")]:
+        assert (tmp_path / table).read_bytes() == (reports / table).read_bytes(), table
+
+
 def test_no_picture_of_the_input_reaches_the_disk(reports: Path) -> None:
     files = [path for path in reports.rglob("*") if path.is_file()]
-    pictures = {path.name for path in files if path.suffix not in (".csv", ".json", ".jsonl", ".pdf")}
+    pictures = {path.name for path in files if path.suffix not in TEXTS}
     assert pictures == CHARTS
     assert [images_in(path) for path in files if path.suffix == ".pdf"] == [0] * 6
+    pages = [path.read_text(encoding="utf-8") for path in files if path.suffix == ".html"]
+    assert len(pages) == 6 and not any("image/jpeg" in page for page in pages), "charts alone"
 
 
 def test_a_second_run_goes_on_where_the_first_stopped(
@@ -272,36 +283,36 @@ def test_ctrl_c_ends_it_well_and_keeps_what_is_whole(clips: Path, tmp_path: Path
 
 
 class Terminal(io.StringIO):
-    """A standard error on which a bar is drawn."""
+    """A standard error on which the progress is drawn."""
 
     def isatty(self) -> bool:
         return True
 
 
-def test_the_bar_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal, now_s = Terminal(), [0.0]
+def test_the_progress_tells_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(), ManualClock()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(time, "time", lambda: now_s[0])
-    with ProgressBar() as bar:
-        bar.begin(1000)
+    monkeypatch.setenv("COLUMNS", "80")
+    with ProgressDisplay(clock) as display, shown_by(display), BatchProgress() as batch:
+        batch.begin(1000)
         for _ in range(5):
-            now_s[0] += 10
-            bar.advance(100.4, "1/2 clip.mkv")
-        assert "50%  00:00:49  1/2 clip.mkv" in terminal.getvalue()
-        bar.print_error("bad.mp4: torn")
-        bar.advance(498.5, "2/2 bad.mp4")
-        bar.close()
-        bar.print_error("done")
+            clock.sleep(10)
+            batch.advance(100.4, "1/2 clip.mkv")
+        assert "50%  0:50 left  1/2 clip.mkv" in terminal.getvalue()
+        batch.print_error("bad.mp4: torn")
+        batch.advance(498.5, "2/2 bad.mp4")
+        batch.close()
+        batch.print_error("done")
     assert "edgeharfer: bad.mp4: torn\n" in terminal.getvalue()
     assert terminal.getvalue().endswith("edgeharfer: done\n")
 
 
-def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBar() as bar:
-        bar.begin(10)
-        bar.advance(5, "clip")
-        bar.print_result("clip: done")
-        bar.close()
+def test_elsewhere_than_on_a_terminal_there_is_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    with BatchProgress() as batch:
+        batch.begin(10)
+        batch.advance(5, "clip")
+        batch.print_result("clip: done")
+        batch.close()
     assert capsys.readouterr() == ("clip: done\n", "")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("pypdf", reason="needs the app extra")
@@ -16,14 +17,18 @@ pytest.importorskip("pypdf", reason="needs the app extra")
 from pypdf import PdfReader
 
 from app_parts import App, faces, running, until, write_camera, write_clip
+from axe import problems
 from chromium import Browser, Page
 from edgeharfer.app.settings import Settings, UserLimits
+from edgeharfer.runtime.source import open_source
 
 pytestmark = pytest.mark.needs("Chromium")
 SHOWN = "Number(document.getElementById('picture').dataset.shown ?? 0)"
 # A file of the browser's own, past the page's own look at it.
 KEEP = """document.getElementById('file').addEventListener(
     'change', event => { window.kept = event.target.files[0]; }, {capture: true, once: true})"""
+SHADES = """[...document.querySelectorAll('#persons canvas')].map(face =>
+    [...face.getContext('2d').getImageData(0, 0, 96, 96).data].filter((_, place) => place % 4 === 0))"""
 DONE = "!document.getElementById('result').hidden"
 
 
@@ -60,6 +65,8 @@ def send(page: Page, file: Path) -> None:
 
 
 def test_an_upload_becomes_charts_and_a_report(page: Page, app: App, downloads: Path, tmp_path: Path) -> None:
+    assert problems(page) == []
+    page.click("annotate")
     send(page, write_clip(tmp_path / "two faces.webm"))
     assert page.text("result-name") == "two faces.webm" and "640 × 480" in page.text("result-facts")
     shares = page.run("[...document.querySelectorAll('#shares .bar-row')].map(row => row.innerText)")
@@ -73,6 +80,7 @@ def test_an_upload_becomes_charts_and_a_report(page: Page, app: App, downloads: 
     assert re.search(rf"Happy\s+{happy} %", shares[0])
     assert list((app.folder / job).rglob("*.mkv")) == list((app.folder / job).rglob("*.webm")) == []
     read_the_timeline(page)
+    show_the_faces(page)
     page.click("get-pdf")
     until(lambda: any(file.stat().st_size for file in downloads.glob("*report.pdf")))
     [pdf] = downloads.glob("*report.pdf")
@@ -97,6 +105,28 @@ def read_the_timeline(page: Page) -> None:
     play_with_boxes(page)
 
 
+def show_the_faces(page: Page) -> None:
+    """On request only, from the browser's own copy."""
+    page.until("document.getElementById('persons').children.length === 2")
+    assert "not shown unless you ask" in page.text("faces-note")
+    assert page.run("document.querySelectorAll('#persons canvas').length") == 0
+    page.click("show-faces")
+    page.until("document.querySelectorAll('#persons canvas').length === 2")
+    shades = page.run(SHADES)
+    assert all(max(one) - min(one) > 60 for one in shades) and shades[0] != shades[1]
+    page.click("show-faces")
+    assert page.run("document.querySelectorAll('#persons canvas').length") == 0
+
+
+def check_the_annotated_video(file: Path) -> None:
+    """All frames of the upload, with boxes: they differ from it where the faces are."""
+    with open_source(file) as source:
+        frames = [frame.bgr for frame in iter(source.read, None)]
+    assert len(frames) == len(faces())
+    changed = np.abs(frames[5].astype(int) - faces()[5]).max(axis=2) > 90
+    assert 500 < np.count_nonzero(changed) < changed.size / 5
+
+
 def play_with_boxes(page: Page) -> None:
     """Two faces are marked, on the picture itself, and the boxes follow them."""
     boxes = "[...document.querySelectorAll('#film-faces .face')].map(box => Number(box.getAttribute('x')))"
@@ -106,6 +136,7 @@ def play_with_boxes(page: Page) -> None:
     page.until("document.getElementById('film').ended")
     last = page.run(boxes)
     assert len(first) == len(last) == 2 and first != last
+    assert page.run("document.querySelector('#film-faces .face-name').textContent").startswith("Person ")
     sides = "(({left, right, top, bottom}) => [left, right, top, bottom])"
     area = f"{sides}(document.getElementById('%s').getBoundingClientRect())"
     assert page.run(area % "film-faces") == page.run(area % "film")
@@ -118,6 +149,12 @@ def test_a_picture_shows_its_faces(page: Page, tmp_path: Path) -> None:
     assert page.run("document.querySelectorAll('#photo .face').length") >= 1
     assert page.until("document.querySelector('#photo img').naturalWidth") == 640
     assert "Happy" in page.run("document.querySelector('#photo .face-name').textContent")
+    people = "document.querySelectorAll('#photo-people .person')"
+    bars = page.run(f"[...{people}].map(person => person.querySelectorAll('.bar-row').length)")
+    assert len(bars) >= 1 and set(bars) == {8}
+    page.click("show-photo-faces")
+    page.until("document.querySelectorAll('#photo-people canvas').length >= 1")
+    assert problems(page) == []
     assert page.run("document.getElementById('time-card').hidden")
 
 
@@ -146,7 +183,7 @@ def test_a_text_called_mp4_is_told_from_a_video(page: Page, app: App, tmp_path: 
     file = tmp_path / "film.mp4"
     file.write_text("#EXTM3U\n/etc/passwd\n" * 1000, encoding="ascii")
     send(page, file)
-    assert page.text("complaint") == "Unsupported format: the file content is neither a video nor a picture"
+    assert page.text("complaint") == "Unsupported format: the file content is neither a video nor a picture."
     page.forgive("415")
     assert set(app.folder.iterdir()) == before
 
@@ -178,7 +215,8 @@ def test_live_pictures_move_for_two_viewers_of_one_run(app: App, browser: Browse
     seen = one.run(SHOWN)
     one.until(f"{SHOWN} > {seen + 5}")
     one.until("document.querySelectorAll('#people .person').length >= 1")
-    other.until("document.getElementById('live-state').textContent === 'Live'")
+    other.until("document.getElementById('live-state').textContent === 'Demo'")  # it is not live
+    assert problems(one) == []
     one.until("document.getElementById('viewers').textContent === '2'")
     assert one.run("document.querySelectorAll('#people .person .bar-row').length") >= 8
     one.until("document.querySelector('#people strong').textContent === 'Happy'")
@@ -238,7 +276,7 @@ def test_a_source_that_is_not_there_is_told(app: App, browser: Browser) -> None:
     page.run("document.getElementById('other').value = '/nowhere/clip.mp4'")
     page.click("start")
     page.until("document.getElementById('live-state').textContent === 'Failed'")
-    assert "no such file" in page.text("empty-text")
+    assert "no such file" in page.text("empty-text") and "--" not in page.text("empty-text")
     page.close()
 
 
@@ -278,7 +316,8 @@ def test_the_token_opens_the_page(browser: Browser, tmp_path: Path) -> None:
         page.run("document.getElementById('token').value = 'wrong, but long enough'")
         page.run("document.getElementById('form').requestSubmit()")
         page.until("!document.getElementById('complaint').hidden")
-        assert page.text("complaint") == "Wrong token"
+        assert page.text("complaint") == "Wrong token."
+        assert problems(page) == []
         page.run(f"document.getElementById('token').value = '{token}'")
         page.run("document.getElementById('form').requestSubmit()")
         page.until("!document.getElementById('logout').hidden")

@@ -359,7 +359,7 @@ def cli(folder: Path) -> tuple[subprocess.Popen[str], App]:
     """The command as a person starts it."""
     words = [sys.executable, "-c", "from edgeharfer.cli import main; main()", "app", "--port", "0"]
     process = subprocess.Popen(
-        [*words, "--upload-dir", str(folder)],
+        [*words, "--upload-dir", str(folder), "--no-browser"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         text=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app_parts import BYTES, Answer, App, faces, running, write_camera, write_clip
+from axe import problems
 from chromium import Browser, Page
 from edgeharfer.app.settings import Settings, UserLimits
 from edgeharfer.runtime.inference.package import verify_package
@@ -80,6 +81,7 @@ def test_two_actions_are_recorded_taught_tried_and_saved(page: Page, app: App, t
     saved = app.ask("GET", "/api/lesson/package.zip")
     zipfile.ZipFile(io.BytesIO(saved.body)).extractall(tmp_path)
     assert verify_package(tmp_path / "taught").manifest.labels == ("left", "right", "background")
+    assert problems(page) == []
     page.click("teach-try")
     page.until("!document.getElementById('live').hidden")
     assert page.run("document.getElementById('teach-preview').srcObject") is None  # the camera is free again

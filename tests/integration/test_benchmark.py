@@ -155,7 +155,7 @@ def test_peers_that_cannot_take_part_are_refused(
     package = tiny_models.emotion_package(tmp_path / "face").path
     code, line = failure(capsys, package, "--against", "keras")
     assert code == 2
-    assert "--against keras: needs the Keras model of the package" in line
+    assert "--against keras: requires the Keras model of the package" in line
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     code, line = failure(capsys, package, "--against", "openvino")
     assert code == 2

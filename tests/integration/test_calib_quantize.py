@@ -88,7 +88,7 @@ def test_a_poisoned_calibration_set_ends_in_refusal(
     poison = tiny_patterns.write_flat(tmp_path / "poison", value, spread)
     lines: list[str] = []
     with pytest.raises(
-        ModelError, match=r"INT8 is refused: .*tried minmax: top-1 .*; percentile 99.99"
+        ModelError, match=r"INT8 is rejected: .*tried minmax: top-1 .*; percentile 99.99"
     ) as caught:
         quantize_package(
             package.path, tmp_path / "out", Int8Options(poison, data, items=40), report=lines.append
@@ -272,7 +272,7 @@ def test_a_package_without_fp32_or_of_faces_is_refused(tmp_path: Path, package: 
     alone = quantize_package(
         package.path, tmp_path / "alone", Int8Options(data, data, items=40), precisions=("int8",)
     )
-    refused(ModelError, "holds no FP32 graphs", alone.path, precisions=("int8",))
+    refused(ModelError, "has no FP32 graphs", alone.path, precisions=("int8",))
     assert load_package(alone.path).manifest.precision_for("cpu", "auto") == "int8"
 
 

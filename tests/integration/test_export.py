@@ -201,7 +201,7 @@ def test_what_cannot_be_split_is_exported_whole_with_the_reason(tmp_path: Path, 
     package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit", report=lines.append)
     reason = "a SavedModel cannot be split" if saved else "layer 'cube' (Conv3D) mixes frames"
     assert reason in receipt_of(package)["whole"]
-    assert any(line.startswith("exporting the whole model") and reason in line for line in lines)
+    assert any(line.startswith("exporting the model unsplit") and reason in line for line in lines)
     clips = np.random.default_rng(2).random((2, 4, 12, 12, 3), np.float32)
     encoder, head = session_of(package, "encoder"), session_of(package, "head")
     streamed = head.run1(np.stack([encoder.run1(clip) for clip in clips]))
@@ -450,20 +450,20 @@ def cube() -> Any:
     [
         (two_inputs, {}, "takes 2 inputs"),
         (two_outputs, {}, r"has several outputs \(x, y\)"),
-        (table, {}, "neither a picture nor a clip"),
+        (table, {}, "neither an image nor a clip"),
         (sequential, {"labels": ("a", "b")}, r"its output \? x 3 does not fit 2 labels"),
-        (sequential, {"labels": None}, "give --labels"),
+        (sequential, {"labels": None}, "pass --labels"),
         (sequential, {"labels": ("a", "a", "b")}, "duplicate label"),
-        (sequential, {"normalize": "auto"}, "give --normalize"),
+        (sequential, {"normalize": "auto"}, "pass --normalize"),
         (sequential, {"task": "action", "options": ModelOptions(crop="face")}, "fits the task emotion, not"),
         (sequential, {"facts": {"threshold": 7}}, "threshold: must be a number from 0 to 1"),
         (sequential, {"facts": {"colour": 7}}, "unknown key 'colour'"),
         (
             sequential,
             {"facts": {"input": {"width": 32}}},
-            "takes pictures of 24 x 24 x 1, but its record has width",
+            "takes images of 24 x 24 x 1, but its record has width",
         ),
-        (sequential, {"precisions": ("fp32", "int8")}, "INT8 needs calibration data: give --calibration"),
+        (sequential, {"precisions": ("fp32", "int8")}, "INT8 requires calibration data: pass --calibration"),
         (sequential, {"samples": np.zeros((1, 8, 8, 1), np.float32)}, "samples have the shape 1 x 8 x 8 x 1"),
     ],
 )

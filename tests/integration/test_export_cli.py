@@ -52,7 +52,7 @@ def test_a_package_gets_int8_from_a_stored_set(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--precision", "fp32,int8"], "INT8 needs calibration data: give --calibration"),
+        (["--precision", "fp32,int8"], "INT8 requires calibration data: pass --calibration"),
         ([], "is already a package"),
         (["--precision", "int8", "--calibration", "{absent}"], "no such file or folder"),
         (["--precision", "int8", "--calibration", "{empty}"], "no .apng/"),
@@ -119,4 +119,4 @@ def test_a_damaged_package_is_not_quantized(
 def test_a_bare_graph_needs_labels(tmp_path: Path, package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = said(capsys, "export", package / "model.onnx", "--out", tmp_path / "out")
     assert code == 2
-    assert "has no class names: give --labels" in err
+    assert "has no class names: pass --labels" in err

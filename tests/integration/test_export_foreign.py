@@ -131,7 +131,7 @@ def test_int8_has_the_same_guard(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_a_crash_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for code, message in (
-        (-11, r"damaged: it crashes the engine that reads it \(SIGSEGV\)"),
+        (-11, r"damaged: it crashes the library that reads it \(SIGSEGV\)"),
         (1, "exit code 1"),
     ):
         monkeypatch.setattr(foreign, "run_child", lambda *one, timeout_s, code=code: (code, ""))

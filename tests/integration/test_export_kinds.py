@@ -106,9 +106,9 @@ def test_free_frames_and_size_are_asked_for(tmp_path: Path) -> None:
     )
     path = saved(model, tmp_path)
     options: dict[str, Any] = {"labels": LABELS, "normalize": "unit"}
-    with pytest.raises(ConfigError, match=r"takes pictures of \? x \? x 3: give --size"):
+    with pytest.raises(ConfigError, match=r"takes images of \? x \? x 3: pass --size"):
         export_model(path, tmp_path / "out", **options, options=ModelOptions(frames=2))
-    with pytest.raises(ConfigError, match="the number of frames is not fixed: give --frames"):
+    with pytest.raises(ConfigError, match="the number of frames is not fixed: pass --frames"):
         export_model(path, tmp_path / "out", **options, options=ModelOptions(size=(10, 8)))
     wanted = ModelOptions(frames=2, size=(10, 8), seconds=1.0)
     manifest = export_model(path, tmp_path / "out", **options, options=wanted).manifest
@@ -201,5 +201,5 @@ def test_bare_files_are_evaluated_on_pictures(bright: Path, tmp_path: Path) -> N
 
 def test_a_package_takes_no_options_of_files(bright: Path) -> None:
     words = [str(bright / "out"), "--data", str(bright), "--channels", "bgr"]
-    with pytest.raises(ConfigError, match="a package states its own --channels: leave the option out"):
+    with pytest.raises(ConfigError, match="--channels is recorded in the package: remove the option"):
         CliRunner().invoke(evaluate, words, catch_exceptions=False, standalone_mode=False)

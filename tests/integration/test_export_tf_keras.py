@@ -237,7 +237,7 @@ def test_scaling_twice_is_refused(tmp_path: Path) -> None:
     x, expected = answers(model, scale=255)
     model.save(tmp_path / "m.h5")
     for twice in ({"normalize": "unit"}, {"options": ModelOptions(mean=(127.5,), std=(127.5,))}):
-        with pytest.raises(ConfigError, match="scales raw pixels already: leave out --normalize"):
+        with pytest.raises(ConfigError, match="already scales raw pixels: remove --normalize"):
             export_model(tmp_path / "m.h5", tmp_path / "out", labels=LABELS, **twice)
     package = export_model(tmp_path / "m.h5", tmp_path / "out", labels=LABELS)
     assert package.manifest.input.normalize == "none"

@@ -156,8 +156,8 @@ def test_what_export_refuses_is_described_with_the_reason(
     model.save(tmp_path / "points.h5")
     found = inspected(tmp_path, tmp_path / "points.h5")
     assert found["reads"] == "sequence of features"
-    assert not found["exportable"] and "neither a picture nor a clip" in found["problem"]
-    assert "write a task of your own" in found["problem"]
+    assert not found["exportable"] and "neither an image nor a clip" in found["problem"]
+    assert "write your own task" in found["problem"]
     assert (found["command"], found["operators"]["LSTM"]) == (None, 1)
     capsys.readouterr()
     assert run_command(["inspect", str(tmp_path / "points.h5"), "--data", str(tmp_path)]) == 2

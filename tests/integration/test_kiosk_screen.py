@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,8 +15,9 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="needs the kiosk extra")
 
+from axe import problems
 from chromium import Browser, Page
-from edgeharfer.kiosk.config import KioskConfig, ScreenConfig
+from edgeharfer.kiosk.config import KioskConfig, ScreenConfig, load_config
 from edgeharfer.kiosk.metrics import Metrics
 from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.web import WebPort
@@ -32,7 +34,7 @@ pytestmark = pytest.mark.needs("Chromium")
 BUSY = ScreenContent("live", people=1, action="BoxingPunchingBag", emotions=("happy",))
 ASKING = ScreenContent("live", people=1, action="BoxingPunchingBag", notice=KioskConfig().privacy.notice)
 PLACES = """Object.fromEntries(
-    ['title', 'headline', 'message', 'moods', 'camera', 'notice', 'state'].map(id => {
+    ['title', 'headline', 'message', 'moods', 'camera', 'notice', 'state', 'agree', 'decline'].map(id => {
         const place = document.getElementById(id).getBoundingClientRect();
         return [id, [place.left, place.top, place.right, place.bottom]];
     }).filter(([, place]) => place[2] > place[0])
@@ -44,6 +46,8 @@ PIXELS = """(() => {
     return canvas.toDataURL();
 })()"""
 DRAWN = "document.getElementById('picture').naturalWidth"
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 Place = list[float]
 
@@ -57,8 +61,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 class Site:
     """A kiosk's state, its page, and a camera whose picture is white on the left and has a face there."""
 
-    def __init__(self, browser: Browser, screen: ScreenConfig | None = None) -> None:
-        self.state = KioskState(KioskConfig(screen=screen or ScreenConfig()), SystemClock())
+    def __init__(
+        self, browser: Browser, screen: ScreenConfig | None = None, config: KioskConfig | None = None
+    ) -> None:
+        config = config or KioskConfig(screen=screen or ScreenConfig())
+        self.state = KioskState(config, SystemClock())
         self._bgr = np.zeros((48, 64, 3), np.uint8)
         self._bgr[:, :32] = 255
         self._bgr[10:30:2, 5:25] = 0
@@ -112,6 +119,13 @@ def test_the_page_shows_what_is_decided(site: Site) -> None:
     assert page.text("headline") == page.text("title") == "Welcome" and page.text("moods") == ""
 
 
+def test_anybody_can_use_it(site: Site) -> None:
+    """What axe-core says, and the size of what is touched."""
+    site.show(ASKING)
+    site.page.until("!document.getElementById('notice').hidden")
+    assert problems(site.page) == []
+
+
 def test_the_picture_is_mirrored_and_faces_are_blurred(site: Site) -> None:
     encoded = site.page.run(PIXELS).partition(",")[2]
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -128,8 +142,10 @@ def test_nothing_overlaps_on_any_screen(site: Site) -> None:
     for content, size, turn in product((BUSY, ASKING), sizes, (0, 90)):
         site.show(content)
         places = site.places(size, turn)
-        assert len(places) == 6, "without a notice, or without emotions"
+        assert len(places) == 8 if content is ASKING else 6, "without a notice, or without emotions"
         for one, other in combinations(places, 2):
+            if "notice" in (one, other) and {one, other} & {"agree", "decline"}:
+                continue
             assert not overlaps(places[one], places[other]), (size, turn, one, other)
         for place in places.values():
             assert min(place) >= 0 and place[2] <= size[0] and place[3] <= size[1], (size, turn)
@@ -159,16 +175,56 @@ def test_everything_moves_so_that_nothing_burns_in(site: Site) -> None:
     assert np.ptp(np.array(seen), axis=0).max() <= 25
 
 
-def test_a_touch_of_the_notice_confirms_it(site: Site) -> None:
+def test_only_its_buttons_answer_the_notice(site: Site) -> None:
     site.show(ScreenContent("live", people=1, notice="Please read this."))
     places = site.places()
     assert site.page.text("notice-text") == "Please read this."
-    left, top, right, bottom = places["notice"]
-    for x in (left + 40, right - 60):  # its text, and its button
-        touch(site.page, x, (top + bottom) / 2)
-        site.page.until("performance.getEntriesByName(location.origin + '/notice').length")
-        site.page.run("performance.clearResourceTimings()")
-        assert site.state.pop_confirmation() and not site.state.pop_confirmation()
+    for button, path, answer in (("agree", "/notice", True), ("decline", "/decline", False)):
+        left, top, right, bottom = places[button]
+        touch(site.page, places["notice"][0] + 40, (top + bottom) / 2)  # its text
+        touch(site.page, (left + right) / 2, (top + bottom) / 2)
+        site.page.until(f"performance.getEntriesByName(location.origin + '{path}').length === 1")
+        assert site.state.pop_answer() is answer and site.state.pop_answer() is None
+
+
+def test_after_a_refusal_the_page_shows_nothing_of_the_visitor(site: Site) -> None:
+    site.state.show(ScreenContent("live", declined=True))
+    site.page.until("document.getElementById('message').textContent.includes('Nothing is analysed')")
+    places = site.places()
+    assert "notice" not in places and "camera" not in places
+    assert site.page.text("headline") == "Welcome" and site.page.text("moods") == ""
+
+
+SCREENS = [(1280, 720), (1920, 1080), (3840, 2160), (1080, 1920)]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+def test_words_and_targets_scale_with_the_screen_in_every_language(browser: Browser, language: str) -> None:
+    config = KioskConfig() if language == "en" else load_config(EXAMPLES / f"kiosk-{language}.toml")
+    asking = replace(ASKING, notice=config.privacy.notice)
+    with Site(browser, config=config) as site:
+        for size in SCREENS:
+            site.show(asking)
+            places = site.places(size)
+            agree, decline = places["agree"], places["decline"]
+            shorter = min(size)
+            for left, top, right, bottom in (agree, decline):
+                assert right - left >= max(44, 0.1 * shorter) and bottom - top >= max(44, 0.06 * shorter), (
+                    size
+                )
+                assert left >= 0 and right <= size[0] and top >= 0 and bottom <= size[1], size
+            assert agree[2] - agree[0] == pytest.approx(decline[2] - decline[0], abs=1)
+            assert agree[3] - agree[1] == pytest.approx(decline[3] - decline[1], abs=1)
+            fonts = site.page.run(
+                "['title', 'message', 'notice-text', 'state', 'agree', 'decline'].map(id =>"
+                " parseFloat(getComputedStyle(document.getElementById(id)).fontSize))"
+            )
+            assert min(fonts) >= 0.02 * shorter, size
+            assert site.page.run("[...document.querySelectorAll('button, p, h1')].every(part =>"
+                                 " part.scrollWidth <= part.clientWidth + 1)"), size  # fmt: skip
+        assert site.page.run("document.documentElement.lang") == language
+        assert site.page.text("agree") == config.text.agree
+        assert site.page.run("document.getElementById('picture').alt") == config.text.camera
 
 
 def touch(page: Page, x: float, y: float) -> None:

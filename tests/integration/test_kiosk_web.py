@@ -86,10 +86,12 @@ def test_the_page_and_its_parts_are_served(site: Site) -> None:
     assert json.loads(site.get("/state.json")[1])["people"] == 1
 
 
-def test_the_notice_is_confirmed_by_a_post_of_the_page(site: Site) -> None:
+def test_the_notice_is_answered_by_a_post_of_the_page(site: Site) -> None:
     own = f"http://127.0.0.1:{site.web.port}"
     assert site.ask("POST", "/notice", Origin=own) == 204
-    assert site.state.pop_confirmation() and not site.state.pop_confirmation()
+    assert site.state.pop_answer() is True and site.state.pop_answer() is None
+    assert site.ask("POST", "/decline", Origin=own) == 204
+    assert site.state.pop_answer() is False and site.state.pop_answer() is None
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,8 @@ def test_the_notice_is_confirmed_by_a_post_of_the_page(site: Site) -> None:
     [
         ("POST", "/notice", {"Origin": "http://evil.example"}, 403),
         ("POST", "/notice", {"Host": "evil.example"}, 403),
+        ("POST", "/decline", {"Origin": "http://evil.example"}, 403),
+        ("POST", "/decline", {"Content-Length": "9"}, 405),
         ("POST", "/notice", {"Content-Length": "9"}, 405),
         ("POST", "/metrics", {}, 405),
         ("PUT", "/notice", {}, 405),
@@ -109,7 +113,7 @@ def test_everything_else_is_refused(
     site: Site, method: str, path: str, headers: dict[str, str], code: int
 ) -> None:
     assert site.ask(method, path, **headers) == code
-    assert not site.state.pop_confirmation()
+    assert site.state.pop_answer() is None
 
 
 def test_a_port_that_is_taken_is_told(site: Site) -> None:

@@ -106,9 +106,9 @@ def test_a_stopped_recording_writes_nothing(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "give DATA to teach a package, or --label"),
-        (["--label", "wave"], "a recording needs a name that ends in .enrol"),
-        (["clips", "--label", "wave"], "--label records examples: omit it, or DATA"),
+        ([], "pass DATA to create a package, or --label"),
+        (["--label", "wave"], "the name of a recording must end in .enrol"),
+        (["clips", "--label", "wave"], "--label applies to recordings: remove it, or remove DATA"),
         (["clips", "--name", "Wave!"], "--name Wave!: a name needs lower-case letters"),
         (["nowhere"], "nowhere: no such file or folder"),
     ],

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import pytest
 
+from axe import problems
 from chromium import CHROMIUM, Browser
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SinkError
@@ -518,6 +519,7 @@ def test_what_is_not_known_is_told_in_words_and_without_figures(served: WebSink,
         page = browser.open(served.url)
         page.until("document.readyState === 'complete'")
         actions, faces = page.run(WORDS)
+        assert problems(page) == []
         page.close()
     assert actions == [
         ["–", "", False],

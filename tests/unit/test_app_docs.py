@@ -42,6 +42,7 @@ def test_the_figures_are_those_of_the_code() -> None:
         and f"only from {likely.MIN_PROBABILITY:.0%}".replace("%", " %") in PAGE
     )
     assert f"stand for {messages.HOLD_S:g} s" in PAGE and f"*t* = {likely.TRUST}" in PAGE
+    assert f"arrive within {limits.image_s:g} s" in PAGE.replace("\n  ", " ")
     assert limits.stall_s == 15 and limits.head_s == limits.body_s == 10
     assert f"within {limits.upload_s / 60:.0f} minutes" in PAGE
     assert f"at least {limits.min_rate / 1000:.0f} kB a second" in PAGE

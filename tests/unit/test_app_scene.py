@@ -12,7 +12,6 @@ import pytest
 from edgeharfer.app.context import read_table
 from edgeharfer.app.digest import MAX_POINTS, ReportDigest
 from edgeharfer.app.feed import AppFeed
-from edgeharfer.app.intensity import IntensityEstimator
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.picture import encode, fit
 from edgeharfer.app.scene import HISTORY, SceneSummary
@@ -20,6 +19,7 @@ from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.stats import Status
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator
 from edgeharfer.runtime.types import UNCERTAIN, Action, Box, Emotion, Frame, TrackedFace
 from tiny_reports import report
 

@@ -14,6 +14,7 @@ from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.types import Box, Face, Image
 from films import write_film
+from media_clips import encode_clip, quarters
 
 FRAMES, FPS = 6, 25
 
@@ -33,6 +34,20 @@ def test_a_film_goes_on_and_so_does_its_time(clip: str) -> None:
         [number / FPS for number in range(2 * FRAMES + 1)], abs=1e-3
     )
     assert int(frames[FRAMES].bgr.mean()) == int(frames[0].bgr.mean())
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_the_film_is_the_same_each_time(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [np.roll(quarters(), 5 * number, axis=1) for number in range(12)]
+    path = encode_clip(tmp_path / name, pictures, options={"bf": "3", "b_strategy": "0"})
+    with LoopedVideo(str(path), ManualClock()) as film:
+        monkeypatch.setattr(film, "_open", pytest.fail)  # opening would be measured
+        frames = [frame for _ in range(36) if (frame := film.read()) is not None]
+    assert [frame.pts_s for frame in frames] == pytest.approx(
+        [number / FPS for number in range(36)], abs=1e-3
+    )
+    for number, frame in enumerate(frames):
+        assert np.array_equal(frame.bgr, frames[number % 12].bgr)
 
 
 def test_one_picture_is_no_film(tmp_path: Path) -> None:

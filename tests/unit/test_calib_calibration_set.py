@@ -142,7 +142,7 @@ def test_pictures_that_cannot_be_read(tmp_path: Path, package: Package) -> None:
         path.write_bytes(b"no picture")
     refused(
         SourceError,
-        "none of its pictures can be read",
+        "none of its images can be read",
         lambda: open_calibration_source(package.manifest, data).calibration(9, 1),
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -14,6 +16,7 @@ import pytest
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import ClockJump
 from edgeharfer.runtime.sinks.events import REPORTED_STATES, clock_to_dict
+from edgeharfer.runtime.tasks import TaskEntry
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), PROJECT / "examples" / "README.md"]
@@ -51,6 +54,27 @@ def test_every_tutorial_is_listed() -> None:
     text = (PROJECT / "examples" / "README.md").read_text(encoding="utf-8")
     listed = re.findall(r"\]\((\w+\.py)\)", text)
     assert sorted(listed) == sorted(path.name for path in (PROJECT / "examples").glob("*.py"))
+
+
+def test_the_first_change_works_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PROJECT / "docs" / "first-change.md").read_text(encoding="utf-8")
+    task, row, test = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    module = ModuleType("edgeharfer.runtime.tasks.sharpness")
+    exec(task, module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entry = eval(f"{{{row}}}", {"TaskEntry": TaskEntry})["sharpness"]
+    assert entry.task == "sharpness:Sharpness" and entry.scope == module.Sharpness.scope
+    tests: dict[str, Any] = {}
+    exec(test, tests)
+    tests["test_a_blurred_picture_is_less_sharp"]()
+
+
+def test_the_page_on_other_libraries_has_the_figures_that_were_measured() -> None:
+    figures = json.loads((PROJECT / "docs" / "benchmarks" / "peers.json").read_text(encoding="utf-8"))
+    measured, page = figures["systems"]["fer"], (PROJECT / "docs" / "peers.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `fer`")]
+    assert f"{100 * measured['rare']['top1']:.1f} %" in rows[0]
+    assert f"{measured['clips']['cpu_s'] / measured['clips']['frames'] * 1e3:.2f}" in rows[1]
 
 
 def test_real_lines_fit_the_schema_of_events(capsys: pytest.CaptureFixture[str]) -> None:

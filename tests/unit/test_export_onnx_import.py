@@ -95,7 +95,7 @@ def test_a_batch_that_cannot_be_freed_is_stated(tmp_path: Path) -> None:
     imported = check(file)  # a session runs a fixed batch row by row
     assert imported.batch == 1
     assert imported.notes["batch"].startswith("fixed at 1")
-    with pytest.raises(ModelError, match="takes batches of 2 only"):
+    with pytest.raises(ModelError, match="its batch size is fixed at 2"):
         convert_file(file_of(tmp_path, foreign_models.token(2)))
 
 
@@ -251,7 +251,7 @@ def free_sizes() -> onnx.ModelProto:
 
 def test_a_free_size_is_asked_for(tmp_path: Path) -> None:
     """The channels are those of the first convolution."""
-    with pytest.raises(ConfigError, match="is free: give --size"):
+    with pytest.raises(ConfigError, match="is not fixed: pass --size"):
         convert_file(file_of(tmp_path, free_sizes()))
     imported = check(file_of(tmp_path, free_sizes(), size=(20, 16)))
     assert imported.axes.shape == (3, 16, 20)
@@ -267,7 +267,7 @@ def ambiguous() -> onnx.ModelProto:
 
 
 def test_an_order_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"channels first or last\? Give --layout nchw or nhwc"):
+    with pytest.raises(ConfigError, match=r"channels first or last\? Pass --layout nchw or nhwc"):
         convert_file(file_of(tmp_path, ambiguous()))
     assert check(file_of(tmp_path, ambiguous(), layout="nhwc")).axes.shape == (3, 8, 3)
     assert check(file_of(tmp_path, ambiguous(), layout="nchw")).axes.order == "nchw"
@@ -317,7 +317,7 @@ def growing() -> onnx.ModelProto:
         (of_feature_maps, "1 x 4 x 14 x 14, not one row of scores"),
         (over_the_batch, "its softmax is not over the classes"),
         (four_channels, "1 x 4 x 16 x 16: 1 or 3 channels are required"),
-        (of_key_points, "1 x 30 x 132, neither a picture nor a clip"),
+        (of_key_points, "1 x 30 x 132, neither an image nor a clip"),
         (growing, "has more than 268435456 elements"),
     ],
 )

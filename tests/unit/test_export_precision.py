@@ -63,6 +63,37 @@ def test_fp16_computes_in_halves_and_talks_in_floats() -> None:
     np.testing.assert_allclose(probs(made), probs(model), atol=5e-3)
 
 
+def masked() -> onnx.ModelProto:
+    """A product of which the negative values are masked by a Cast of bool to float32."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["wx"]),
+        helper.make_node("Greater", ["wx", "zero"], ["positive"]),
+        helper.make_node("Cast", ["positive"], ["mask"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", ["wx", "mask"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probs"], axis=-1),
+    ]
+    weights = {"w": tiny_models.class_weights(300, 7), "zero": np.zeros(1, np.float32)}
+    data = tiny_models.to_bytes(nodes, {"x": ["batch", 300]}, {"probs": ["batch", 7]}, weights)
+    return onnx.load_from_string(data)
+
+
+def test_fp16_keeps_the_casts_of_the_graph() -> None:
+    model = masked()
+    made = RECIPES["fp16"](model)
+    assert onnx.TensorProto.FLOAT16 in {one.data_type for one in made.graph.initializer}
+    np.testing.assert_allclose(probs(made), probs(model), atol=5e-3)
+
+
+def test_fp16_of_a_graph_with_a_branch_is_refused() -> None:
+    model = dense()
+    branch = helper.make_graph([], "same", [], [])
+    model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch))
+    with pytest.raises(
+        ConfigError, match="fp16: the graph holds If, for which there is no FP16 form: leave fp16 out"
+    ):
+        RECIPES["fp16"](model)
+
+
 def graph(operator: str, units: int = 3) -> onnx.ModelProto:
     """One operator after which only the shape changes."""
     nodes = [
@@ -75,7 +106,7 @@ def graph(operator: str, units: int = 3) -> onnx.ModelProto:
 
 def ending(model: onnx.ModelProto, units: int = 3, head: Head = "auto") -> Ending:
     outputs = run(model, units)
-    return find_ending(model, outputs, units, per_frame=False, head=head, labels=max(units, 2), where="m")
+    return find_ending(model, outputs, units, per_frame=False, head=head, where="m")
 
 
 def run(model: onnx.ModelProto, units: int = 3) -> np.ndarray:
@@ -132,12 +163,12 @@ def test_the_last_frame_of_a_row_of_frames_is_taken() -> None:
 @pytest.mark.parametrize(
     ("operator", "units", "head", "message"),
     [
-        ("Relu", 3, "auto", "m ends in Relu, which gives no probabilities: give --head logits"),
+        ("Relu", 3, "auto", "m ends in Relu, not in probabilities: pass --head logits"),
         ("Tanh", 3, "auto", "m ends in Tanh"),
         ("Softmax", 1, "auto", "softmax over one unit, which is always 1"),
-        ("Neg", 1, "auto", "one unit without an activation: give --head logits"),
-        ("Neg", 3, "softmax", "does not give probabilities that sum to 1"),
-        ("Neg", 3, "sigmoid", "values beyond 0 to 1"),
+        ("Neg", 1, "auto", "one unit without an activation: pass --head logits"),
+        ("Neg", 3, "softmax", "does not output probabilities that sum to 1"),
+        ("Neg", 3, "sigmoid", r"outputs values outside \[0, 1\]"),
         ("Softmax", 3, "logits", "probabilities .Softmax., not logits"),
         ("Sigmoid", 1, "logits", "probabilities .Sigmoid., not logits"),
     ],

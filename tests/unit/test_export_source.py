@@ -79,7 +79,7 @@ def test_one_run_can_hold_several_packages(tmp_path: Path) -> None:
     assert one.facts == {"name": "one", "labels": ["a", "b"], "threshold": 0.1}
     assert (two.head, two.card, two.facts["threshold"]) == ("y", "the second", 0.5)
     for name in (None, "three"):
-        with pytest.raises(ConfigError, match="choose --name from one, two"):
+        with pytest.raises(ConfigError, match="choose one with --name from one, two"):
             find_source(run, name)
 
 
@@ -252,21 +252,30 @@ def test_a_row_of_scores_fits_the_labels(shape: tuple[int | None, ...], labels: 
             draft(model, normalize="unit", labels=names)
 
 
+def test_one_output_unit_needs_two_labels() -> None:
+    model = LoadedModel("m.h5", lambda batch: batch, (None, 8, 8, 1), (None, 1))
+    assert draft(model, normalize="unit", labels=["a", "b"])["labels"] == ["a", "b"]
+    with pytest.raises(
+        ConfigError, match=r"m\.h5: one output unit tells two classes apart: give two --labels"
+    ):
+        draft(model, normalize="unit", labels=["a"])
+
+
 FACE = ModelOptions(crop="face")
 
 
 @pytest.mark.parametrize(
     ("shape", "facts", "options", "message"),
     [
-        ((None, 8, 8, 1), {"labels": None}, {"normalize": "unit"}, "has no class names: give --labels"),
+        ((None, 8, 8, 1), {"labels": None}, {"normalize": "unit"}, "has no class names: pass --labels"),
         ((None, 8, 8, 1), {"labels": ["a"]}, {"normalize": "unit"}, "does not fit 1 labels"),
-        ((None, 8, 8, 1), {}, {}, r"the scaling of its input is unknown: give --normalize \(none, unit"),
+        ((None, 8, 8, 1), {}, {}, r"the scaling of its input is unknown: pass --normalize \(none, unit"),
         ((None, 8, 8, 1), {}, {"task": "action", "options": FACE}, "fits the task emotion, not action"),
         ((None, 8, 8, 1), {"task": "action"}, {"options": FACE}, "fits the task emotion, not action"),
-        ((None, 4, 8, 8, 1), {}, {"options": FACE}, "is a clip of frames: leave out --crop face"),
-        ((None, 8), {}, {}, r"its input \? x 8 is neither a picture nor a clip"),
-        ((None, 8, 8, 4), {}, {"normalize": "unit"}, "takes pictures of 8 x 8 x 4"),
-        ((None, None, None, 1), {}, {"normalize": "unit"}, r"takes pictures of \? x \? x 1: give --size"),
+        ((None, 4, 8, 8, 1), {}, {"options": FACE}, "is a clip of frames: remove --crop face"),
+        ((None, 8), {}, {}, r"its input \? x 8 is neither an image nor a clip"),
+        ((None, 8, 8, 4), {}, {"normalize": "unit"}, "takes images of 8 x 8 x 4"),
+        ((None, None, None, 1), {}, {"normalize": "unit"}, r"takes images of \? x \? x 1: pass --size"),
         ((None, 8, 8, 1), {}, {"options": ModelOptions(size=(9, 8))}, "8 x 8 x 1, but --size has width 9"),
         (
             (None, 8, 8, 1),
@@ -287,11 +296,11 @@ FACE = ModelOptions(crop="face")
             "--channels bgr does not fit",
         ),
         ((None, 8, 8, 1), {}, {"options": ModelOptions(mean=(1, 2, 3))}, "one channel"),
-        ((None, 8, 8, 3), {}, {"options": ModelOptions(mean=(0,))}, "change nothing: give --normalize"),
+        ((None, 8, 8, 3), {}, {"options": ModelOptions(mean=(0,))}, "have no effect: pass --normalize"),
         (
             *((None, 8, 8, 3), {}),
             {"normalize": "imagenet", "options": ModelOptions(mean=(1,))},
-            "go with --normalize unit or none, not imagenet",
+            "require --normalize unit or none, not imagenet",
         ),
         ((None, 8, 8, 1), {"input": 3}, {}, "its record of input must be an object"),
     ],

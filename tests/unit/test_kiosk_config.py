@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
-from edgeharfer.kiosk.config import KioskConfig, default_config, default_text, load_config
+from edgeharfer.kiosk.config import KioskConfig, TextConfig, default_config, default_text, load_config
 from edgeharfer.kiosk.privacy import check_purpose
+from edgeharfer.runtime.config import read_toml
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.inference.package import shipped_packages
+from edgeharfer.runtime.tasks import PACKAGE_TASKS
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def load(folder: Path, text: str) -> KioskConfig:
@@ -27,6 +34,30 @@ def test_the_file_as_shipped_loads_from_disk(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load(tmp_path, "") == KioskConfig()
+
+
+def texts_of(config: KioskConfig) -> dict[str, object]:
+    """Every text that a visitor may read."""
+    shown = {name: value for name, value in asdict(config.text).items() if name != "labels"}
+    return {
+        **shown,
+        "title": config.screen.title,
+        "message": config.screen.message,
+        "notice": config.privacy.notice,
+    }
+
+
+@pytest.mark.parametrize("language", ["de", "fr"])
+def test_each_sample_translates_every_text_and_every_label(language: str) -> None:
+    path = EXAMPLES / f"kiosk-{language}.toml"
+    found = load_config(path)
+    assert found.text.language == language
+    assert set(read_toml(path)["text"]) == {field.name for field in fields(TextConfig)}
+    english, translated = texts_of(KioskConfig()), texts_of(found)
+    assert [name for name, text in translated.items() if not text or text == english[name]] == []
+    manifests = [package.manifest for package in shipped_packages() if package.manifest.task in PACKAGE_TASKS]
+    labels = {label for manifest in manifests for label in manifest.labels} | {UNCERTAIN, BACKGROUND}
+    assert set(found.text.labels) == labels
 
 
 @pytest.mark.parametrize("view", ["page", "window", "none"])
@@ -61,6 +92,9 @@ def test_every_view_that_older_files_name_loads(tmp_path: Path, view: str) -> No
         ("[privacy]\nrecord = true", "stores no pictures"),
         ("[privacy]\nignore_zones = [[0, 0, 2, 1]]", "ignore_zones"),
         ("[screen]\nturn = 45", "screen.turn"),
+        ("[text]\nagreed = 'x'", "text.agreed|unknown key 'agreed'"),
+        ("[text]\nlanguage = 'German'", "text.language"),
+        ("[text.labels]\nhappy = 3", "text.labels.happy"),
         ("[models]\ntasks = ['gait']", "models.tasks.*headpose"),
         ("site = 3", "site"),
         ("[site", "not valid TOML"),

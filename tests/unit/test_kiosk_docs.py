@@ -25,6 +25,26 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     assert len(asked) >= 15
 
 
+def test_the_fleet_row_of_the_dashboard_tells_kiosks_apart() -> None:
+    panels = json.loads((DOCS / "grafana-dashboard.json").read_text(encoding="utf-8"))["panels"]
+    rows = [place for place, panel in enumerate(panels) if panel["type"] == "row"]
+    fleet = panels[rows[0] + 1 : rows[1]]
+    assert len(fleet) >= 10
+    for panel in fleet:
+        for target in panel["targets"]:
+            assert "$instance" not in target["expr"], "the row shows all kiosks, whichever are selected"
+            counted = re.match(r"(count|sum)\b", target["expr"])
+            assert counted or "{{instance}}" in target["legendFormat"], panel["title"]
+    taken = {
+        (x, y)
+        for box in (panel["gridPos"] for panel in panels)
+        for x in range(box["x"], box["x"] + box["w"])
+        for y in range(box["y"], box["y"] + box["h"])
+    }
+    assert len(taken) == sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in panels), "no overlap"
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
 def test_every_metric_is_described() -> None:
     text = (DOCS / "kiosk.md").read_text(encoding="utf-8")
     names = {family.name for family in Metrics().registry.collect() if family.type != "info"}

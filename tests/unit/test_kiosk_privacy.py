@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edgeharfer.kiosk.config import KioskConfig, PrivacyConfig, ScreenConfig
-from edgeharfer.kiosk.privacy import BLUR_CELLS, EphemeralIds, PrivacyNotice, blur_faces, hide_zones
+from edgeharfer.kiosk.privacy import (
+    BLUR_CELLS,
+    MAX_DECLINED_S,
+    EphemeralIds,
+    PrivacyNotice,
+    blur_faces,
+    hide_zones,
+)
 from edgeharfer.kiosk.state import KioskState, ScreenContent, shown_picture
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.types import Box, Frame, Image, TrackedFace
+from kiosk_parts import FakePipeline
 
 
 def noise(height: int = 120, width: int = 160) -> Image:
@@ -66,6 +76,41 @@ def test_the_notice_is_asked_again_when_everybody_has_gone() -> None:
     clock.sleep(2)
     notice.observe(0)
     assert not notice.given
+
+
+def test_after_a_refusal_nothing_is_analysed_until_the_visitor_has_left() -> None:
+    clock = ManualClock()
+    notice = PrivacyNotice(required=True, forget_s=60, decline_forget_s=10, clock=clock)
+    pipeline: Any = FakePipeline()
+    notice.confirm()
+    notice.decline()
+    for _ in range(6):
+        clock.sleep(9)
+        notice.observe(1)
+        notice.apply(pipeline)
+        assert notice.declined and not notice.given
+        assert pipeline.disabled == {"action", "emotion"}
+    clock.sleep(11)
+    notice.observe(0)
+    notice.observe(1)
+    notice.apply(pipeline)
+    assert not notice.declined and not notice.given, "the next visitor is asked"
+    assert pipeline.disabled == {"emotion"}
+    notice.confirm()
+    notice.apply(pipeline)
+    assert notice.given and not pipeline.disabled
+
+
+def test_a_refusal_ends_although_something_stays_in_view() -> None:
+    clock = ManualClock()
+    notice = PrivacyNotice(required=False, forget_s=60, clock=clock)
+    notice.decline()
+    for _ in range(round(MAX_DECLINED_S / 5) - 1):
+        clock.sleep(5)
+        notice.observe(1)
+        assert notice.declined and not notice.given
+    clock.sleep(5)
+    assert not notice.declined and notice.given
 
 
 def test_the_notice_is_asked_again_after_a_camera_was_away_for_long() -> None:

@@ -25,6 +25,7 @@ from media_clips import encode_clip
 
 POINTS = np.array([(10, 15), (20, 15), (15, 20), (15, 25), (5, 15), (25, 15)], np.float32)
 B_FRAMES = {"bf": "3", "x264-params": "b-adapt=0:b-pyramid=normal:keyint=60"}
+H264: dict[str, Any] = {"options": B_FRAMES}
 
 
 class OneFace(Detector):
@@ -97,11 +98,13 @@ def test_a_picture_that_no_task_looks_at_is_not_converted(packages: dict[str, An
         assert picture.forms == forms | ({"resized"} if "encode" in stages else set())
 
 
-@pytest.mark.parametrize("fps", [25, 30])
+@pytest.mark.parametrize(
+    ("fps", "encoding"), [(25, H264), (30, H264), (30, {"codec": "mjpeg", "pixel_format": "yuvj420p"})]
+)
 def test_results_are_the_same_whether_frames_are_skipped_or_not(
-    packages: dict[str, Any], tmp_path: Path, fps: int
+    packages: dict[str, Any], tmp_path: Path, fps: int, encoding: dict[str, Any]
 ) -> None:
-    path = encode_clip(tmp_path / "a.mp4", moving(3 * fps, scenes=2), rate=fps, options=B_FRAMES)
+    path = encode_clip(tmp_path / "a.mov", moving(3 * fps, scenes=2), rate=fps, **encoding)
     pipeline = Pipeline(**packages, detector=OneFace())
     seen: list[Frame] = []
     process = pipeline.process

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import io
-import sys
 import tomllib
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from typing import Any
 
 import click
 import cv2
 import pytest
 from packaging.requirements import Requirement
 
-from edgeharfer.cli import progress as progress_module
 from edgeharfer.cli import run, run_command
+from edgeharfer.cli.options import picture_size
 from edgeharfer.runtime.source import opencv
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -41,30 +38,9 @@ def test_help_without_a_generic_parameter_type(
 
 @pytest.mark.parametrize("size", ["640", "0x1", "axb"])
 def test_a_size_is_two_numbers(size: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.picture_size("640x480") == (640, 480)
+    assert picture_size("640x480") == (640, 480)
     assert run_command(["run", "--source", "demo", "--size", size]) == 2
     assert f"'--size': '{size}' is not WIDTHxHEIGHT, such as 640x480" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-def test_progress_without_hidden_bars(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = click.progressbar
-
-    def before_8_2(length: int, file: Any) -> Any:
-        return made(length=length, file=file)
-
-    class Screen(io.StringIO):
-        def isatty(self) -> bool:
-            return terminal
-
-    screen = Screen()
-    monkeypatch.setattr(click, "progressbar", before_8_2)
-    monkeypatch.setattr(sys, "stderr", screen)
-    with progress_module.progress_bar() as progress:
-        progress(1, 2)
-        progress(2, 2)
-    assert ("100%" in screen.getvalue()) is terminal
-    assert terminal or not screen.getvalue()
 
 
 def test_opencv_before_4_13_is_silenced_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,8 +100,8 @@ def test_a_refused_graph_is_named_with_the_reason(
     package = tiny_models.emotion_package(tmp_path / "package")
     assert run_command(["models", "check", str(package.path), "--for", "tensorrt"]) == 2
     written = capsys.readouterr()
-    assert "tiny-emotion model fp32: refused: zero points are\n" in written.out
-    assert "tensorrt refuses tiny-emotion model fp32, tiny-emotion model fp16" in written.err
+    assert "tiny-emotion model fp32: rejected: zero points are\n" in written.out
+    assert "tensorrt rejects tiny-emotion model fp32, tiny-emotion model fp16" in written.err
 
 
 def test_accepted_graphs_end_with_0(

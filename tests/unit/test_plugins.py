@@ -151,7 +151,7 @@ def test_what_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) 
 def test_an_extra_without_a_wheel_for_this_system_is_not_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "extras", lambda: ["openvino"])
     monkeypatch.setattr(providers, "dependencies", lambda extra: [])
-    assert PROVIDERS["openvino"].fix() == "there is no build of it for this system"
+    assert PROVIDERS["openvino"].fix() == "it is not available for this system"
 
 
 def test_the_libraries_of_tensorrt_rtx_are_not_loaded_without_a_driver(
@@ -191,7 +191,7 @@ def test_providers_of_other_systems_are_not_probed_and_say_so(
     assert not {"coreml", "directml"} & {one.provider for one in providers._backends_here()}
     with pytest.raises(ProviderError, match="does not include coreml: only ONNX Runtime for macOS"):
         make_session(HEAD, Backend("coreml"))
-    with pytest.raises(ProviderError, match="does not include directml: it exists for Windows only"):
+    with pytest.raises(ProviderError, match="does not include directml: it is available for Windows only"):
         make_session(HEAD, Backend("directml"))
 
 

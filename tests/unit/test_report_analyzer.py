@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgeharfer.report.analyzer import Analyzer
 from edgeharfer.report.record import FaceSample, Observations
 from edgeharfer.runtime import open_source
 from edgeharfer.runtime.clock import SystemClock
+from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.schedule import TimeGrid
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.source.demo import DemoSource
@@ -130,7 +132,23 @@ def test_further_tasks_are_columns(packages: Path) -> None:
     faces = [face for sample in found.samples for face in sample.faces]
     assert faces and all(len(face.values) == 3 and None not in face.values for face in faces)
     plain = watched(analyzer(packages, emotion=False, action=False).analyze(Reel(10)))
-    assert (plain.columns, {face.values for sample in plain.samples for face in sample.faces}) == ((), {()})
+    assert plain.samples == found.samples, "without being asked for"
+
+
+def test_key_points_lie_on_the_face_and_only_those_that_were_found_are_kept(
+    packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = watched(analyzer(packages, emotion=False, action=False).analyze(Reel(5, 1.0)))
+    for face in [face for sample in found.samples for face in sample.faces]:
+        points = np.array(face.keypoints).reshape(6, 2)
+        inside = np.abs(points - face.box.center) < (face.box.width, face.box.height)
+        assert inside.all() and points[0, 0] < points[1, 0], "the right eye is on the left of the picture"
+    without = {"auto": replace(DETECTORS["auto"], keypoints=False)}
+    monkeypatch.setattr("edgeharfer.report.analyzer.DETECTORS", without)
+    made = analyzer(packages, emotion=False, action=False)
+    plain = watched(made.analyze(Reel(5, 1.0)))
+    assert made.columns == () == plain.columns
+    assert {(face.values, face.keypoints) for sample in plain.samples for face in sample.faces} == {((), ())}
 
 
 def test_packages_of_further_tasks_are_columns(tmp_path: Path) -> None:
@@ -140,8 +158,9 @@ def test_packages_of_further_tasks_are_columns(tmp_path: Path) -> None:
     made = Analyzer(fps=4.0, emotion=None, action=None, extra_tasks=tasks)
     found = watched(made.analyze(Reel(10)))
     assert set(made.method.models) == {"glasses", "age"}
-    assert found.columns == made.columns == ("glasses_no", "glasses_yes", "age_years")
-    values = [face.values for sample in found.samples for face in sample.faces]
+    own = ("glasses_no", "glasses_yes", "age_years")
+    assert found.columns == made.columns == (*own, "headpose_yaw", "headpose_pitch", "headpose_roll")
+    values = [face.values[: len(own)] for sample in found.samples for face in sample.faces]
     assert values and all(None not in mine for mine in values)
     assert [no + yes for no, yes, _ in values if no and yes] == pytest.approx([1] * len(values), abs=2e-3)
 

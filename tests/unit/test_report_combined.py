@@ -57,6 +57,12 @@ def test_tables_hold_the_lines_of_all_reports(tmp_path: Path, table: Table) -> N
         ("'-2", "'-2.mp4", "1.0"),
         ("b", "'=b.mp4", "1.0"),
     ]
+    persons = lines_of(tmp_path / "all_persons.csv")
+    wanted = ("report", "track", "label", "seen_s", "coverage", "share_happy", "strength")
+    assert [[line[column] for column in wanted] for line in persons] == [
+        ["'-2", "1", "happy", "1.0", "0.5", "1.0", "0.75"],
+        ["b", "1", "happy", "1.0", "0.5", "1.0", "0.75"],
+    ]
     if table == "csv":
         frames = lines_of(tmp_path / "all_frames.csv")
         assert [

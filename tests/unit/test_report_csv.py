@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,10 +35,16 @@ def test_columns_are_those_of_the_documentation(tmp_path: Path) -> None:
     header = list(frames_of(report({1: "h"}), tmp_path)[0])
     raw = [f"raw_{label}" for label in LABELS]
     places = ["time_s", "frame", "picture", "track", "x", "y", "width", "height", "face_score"]
-    assert header == [*places, *raw, "label", "score"]
+    smooth = [f"smooth_{label}" for label in LABELS]
+    names = ("right_eye", "left_eye", "nose", "mouth", "right_ear", "left_ear")
+    points = [f"{name}_{axis}" for name in names for axis in "xy"]
+    assert header == [*places, *raw, "label", "score", *smooth, "strength", *points, "input"]
+    text = (Path(__file__).resolve().parents[2] / "docs" / "analyze.md").read_text(encoding="utf-8")
+    described = {re.sub(r"^(raw|smooth)_.*", r"\1_<emotion>", name) for name in header}
+    assert {name for name in described if f"`{name}`" not in text} == set()
 
 
-def test_values_of_further_tasks_are_the_last_columns(tmp_path: Path) -> None:
+def test_values_of_further_tasks_are_columns(tmp_path: Path) -> None:
     seen = recording({1: "h h"})
     first, empty, last = seen.samples
     first, last = (
@@ -47,7 +54,8 @@ def test_values_of_further_tasks_are_the_last_columns(tmp_path: Path) -> None:
     seen = replace(seen, samples=(first, empty, last), columns=("pose_a", "pose_b"))
     source = SourceFacts("clip.mp4", "", (640, 480), 20.0)
     lines = frames_of(make_report(source, method(), Smoothing(), seen), tmp_path)
-    assert list(lines[0])[-4:] == ["label", "score", "pose_a", "pose_b"]
+    header = list(lines[0])
+    assert header[header.index("label") :][:5] == ["label", "score", "pose_a", "pose_b", "smooth_angry"]
     assert [(line["pose_a"], line["pose_b"]) for line in lines] == [("-1.5", "20.0"), ("", ""), ("", "3.25")]
 
 
@@ -55,7 +63,7 @@ def test_a_sample_without_a_face_has_a_line_too(tmp_path: Path) -> None:
     lines = frames_of(report({1: "h h"}), tmp_path)
     assert [line["track"] for line in lines] == ["1", "", "1"]
     assert lines[1]["time_s"] == "0.25"
-    assert set(lines[1].values()) == {"0.25", "5", ""}
+    assert [value for value in lines[1].values() if value] == ["0.25", "5", "clip.mp4"]
 
 
 def test_a_report_on_one_person_holds_only_that_person(tmp_path: Path) -> None:
@@ -70,6 +78,27 @@ def test_without_emotions_there_are_boxes_alone(tmp_path: Path) -> None:
     (line,) = frames_of(made, tmp_path)
     assert (line["track"], line["label"], line["score"]) == ("1", "", "")
     assert "raw_happy" not in line
+
+
+def test_smoothed_probabilities_and_strength_are_beside_the_raw_ones(tmp_path: Path) -> None:
+    lines = frames_of(report({1: "hn"}, smoothing=Smoothing("centered", 10.0)), tmp_path)
+    for line in lines:
+        assert (line["smooth_happy"], line["smooth_neutral"]) == ("0.450000", "0.450000")
+        assert line["strength"] == "0.5500", "one minus the smoothed share of neutral"
+        assert line["score"] == line["smooth_happy"][:6]
+        assert line["input"] == "clip.mp4"
+
+
+def test_key_points_are_pixels_and_missing_ones_are_empty(tmp_path: Path) -> None:
+    seen = recording({1: "h"})
+    points = (*map(float, range(1, 9)), None, None, 11.5, -2.0)
+    (sample,) = seen.samples
+    face = replace(sample.faces[0], keypoints=points)
+    seen = replace(seen, samples=(replace(sample, faces=(face,)),))
+    source = SourceFacts("clip.mp4", "", (640, 480), 20.0)
+    (line,) = frames_of(make_report(source, method(), Smoothing(), seen), tmp_path)
+    assert (line["right_eye_x"], line["right_eye_y"], line["mouth_y"]) == ("1.0", "2.0", "8.0")
+    assert (line["right_ear_x"], line["left_ear_x"], line["left_ear_y"]) == ("", "11.5", "-2.0")
 
 
 def test_actions_have_start_end_label_and_mean_score(tmp_path: Path) -> None:

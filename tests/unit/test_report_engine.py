@@ -16,10 +16,11 @@ pytest.importorskip("matplotlib", reason="needs the report extra")
 from analysis_processes import content_of, is_running
 from edgeharfer.report.batch import Batch, Workload
 from edgeharfer.report.engine import LocalWorkers, ProgressCallback
-from edgeharfer.report.inputs import ReportTask, find_inputs, plan_tasks
+from edgeharfer.report.inputs import find_inputs, plan_tasks
 from edgeharfer.report.manifest import JobManifest, read_manifest
 from edgeharfer.report.outcome import Outcome, stopped
 from edgeharfer.report.settings import AnalysisSettings
+from edgeharfer.report.task import ReportTask
 from edgeharfer.report.workers import MAX_ATTEMPTS, STOP_TIMEOUT_S, WorkerProcess
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
@@ -61,7 +62,7 @@ def tasks_of(folder: Path, **contents: str) -> list[ReportTask]:
 
 
 def workers(number: int = 1) -> LocalWorkers:
-    return LocalWorkers(number, lambda: WorkerProcess(AnalysisSettings(), STUB))
+    return LocalWorkers(number, lambda: WorkerProcess(AnalysisSettings().to_json(), STUB))
 
 
 def outcomes(engine: LocalWorkers, tasks: Iterable[ReportTask]) -> dict[str, Outcome]:
@@ -83,7 +84,7 @@ def test_a_worker_that_crashes_is_replaced(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_killed_at_work_is_replaced(tmp_path: Path) -> None:
     (task,) = tasks_of(tmp_path, a="wait")
-    with WorkerProcess(AnalysisSettings(), STUB) as worker:
+    with WorkerProcess(AnalysisSettings().to_json(), STUB) as worker:
         found: list[Outcome] = []
         thread = threading.Thread(target=lambda: found.append(worker.analyze(task, lambda share: None)))
         thread.start()
@@ -144,7 +145,7 @@ def test_a_stop_leaves_neither_processes_nor_files_and_the_job_goes_on(tmp_path:
 def test_a_process_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     (task,) = tasks_of(tmp_path, a="wait")
     clock = ManualClock()
-    worker = WorkerProcess(AnalysisSettings(), STUB, clock)
+    worker = WorkerProcess(AnalysisSettings().to_json(), STUB, clock)
     found: list[Outcome] = []
     thread = threading.Thread(target=lambda: found.append(worker.analyze(task, lambda share: None)))
     thread.start()
@@ -189,7 +190,7 @@ def test_a_long_list_starts_at_once_and_is_read_as_workers_become_free(tmp_path:
             yield str(tmp_path / f"{number}.mp4")
 
     tasks = plan_tasks(find_inputs(specs()), tmp_path / "out", {})
-    run = LocalWorkers(2, lambda: WorkerProcess(AnalysisSettings(), STUB)).run(
+    run = LocalWorkers(2, lambda: WorkerProcess(AnalysisSettings().to_json(), STUB)).run(
         tasks, lambda *_: None, lambda: False
     )
     (tmp_path / "0.mp4").write_text("bad")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from edgeharfer.report.inputs import (
-    ReportTask,
     check_finite,
     expected_frames,
     find_inputs,
@@ -19,6 +18,7 @@ from edgeharfer.report.inputs import (
     make_input,
     plan_tasks,
 )
+from edgeharfer.report.task import ReportTask
 from edgeharfer.runtime import ConfigError, open_source
 
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,11 @@ import pypdf
 from pypdf.generic import Destination
 
 from edgeharfer.report.charts.book import ChartBook
+from edgeharfer.report.content.edition import ReportEdition
 from edgeharfer.report.csv_files import write_frames
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.pdf.edition import ReportEdition
-from edgeharfer.report.pdf.pages import person_pdf, report_pdf
+from edgeharfer.report.pdf.pages import report_pdf
+from edgeharfer.report.pdf.styles import BOTTOM
 from edgeharfer.report.record import FaceSample
 from edgeharfer.report.report import Report
 from edgeharfer.report.smoothing import Smoothing
@@ -91,14 +93,14 @@ def test_the_cover_tells_the_facts(usual: tuple[Report, bytes]) -> None:
 
 
 def test_method_and_limits_are_told(usual: tuple[Report, bytes]) -> None:
-    last = pages(usual[1])[-1]
+    text = " ".join(pages(usual[1]))
     for words in (
         "Smoothing over time.",
         "Below a probability of 0.4",
         "Limits",
         "what a person feels",
     ):
-        assert words in last
+        assert words in text
 
 
 @pytest.mark.parametrize(
@@ -112,15 +114,14 @@ def test_method_and_limits_are_told(usual: tuple[Report, bytes]) -> None:
     ],
 )
 def test_the_smoothing_is_stated(smoothing: Smoothing, words: str) -> None:
-    found = pages_of(report({1: "    "}, smoothing=smoothing))
-    assert words in found[0]
-    assert words in found[-1]
+    text = " ".join(pages_of(report({1: "    "}, smoothing=smoothing)))
+    assert text.count(words) == 2, "among the facts and under the method"
 
 
 def test_letters_are_embedded_and_no_chart_is_a_picture(usual: tuple[Report, bytes]) -> None:
     assert images_of(usual[1]) == 0
     assert b"/FontFile2" in usual[1]
-    assert "Share of the time in view" in pages(usual[1])[1], "words of a chart can be selected"
+    assert "Share of the time in view" in " ".join(pages(usual[1])), "words of a chart can be selected"
 
 
 def test_the_figures_are_those_of_frames_csv(usual: tuple[Report, bytes], tmp_path: Path) -> None:
@@ -148,6 +149,7 @@ def test_the_figures_are_those_of_frames_csv(usual: tuple[Report, bytes], tmp_pa
         coverage = len({line["time_s"] for line in mine}) / len(samples)
         assert percent(coverage) in text
         assert percent(sum(float(line["score"]) for line in mine) / len(mine)) in text
+        assert percent(sum(1 - float(line["smooth_neutral"]) for line in mine) / len(mine)) in text
     changes = Counter(
         pair
         for mine in by_track.values()
@@ -163,7 +165,7 @@ def test_the_figures_are_those_of_frames_csv(usual: tuple[Report, bytes], tmp_pa
 def test_a_person_s_own_report_names_nobody_else(usual: tuple[Report, bytes]) -> None:
     made, _ = usual
     own = made.for_person(made.shown[1])
-    text = " ".join(pages(person_pdf(own, ChartBook(made), EDITION)))
+    text = " ".join(pages(report_pdf(own, ChartBook(made), EDITION)))
     assert "Person 2" in text
     assert "Person 1" not in text
     assert "Biking" not in text
@@ -191,7 +193,7 @@ def test_the_same_report_gives_the_same_file() -> None:
 )
 def test_no_name_breaks_a_page(name: str) -> None:
     found = pages_of(report({1: "  "}, name=name))
-    assert len(found) == 4
+    assert len(found) == 2
     if name.startswith("<b>"):
         assert "<b>&amp;<font size=90>.mp4" in found[0]
 
@@ -214,3 +216,38 @@ def test_a_sample_in_the_gallery_needs_no_face() -> None:
     gallery.add(Frame(0, 0.0, 0.0, np.zeros((9, 9, 3), np.uint8)), FaceSample(0.0, 0, "", ()))
     made = report({1: " "})
     assert images_of(report_pdf(made, ChartBook(made), ReportEdition("", gallery))) == 1
+
+
+def ink_ends(page: pypdf.PageObject) -> float:
+    """Where the text of a page ends, without its footer: 0 is the top, 1 the bottom."""
+    heights: list[float] = []
+
+    def visit(text: str, _: Any, matrix: list[float], *more: Any) -> None:
+        if text.strip() and matrix[5] > BOTTOM:
+            heights.append(matrix[5])
+
+    page.extract_text(visitor_text=visit)
+    return 1 - min(heights, default=1.0) / float(page.mediabox.height)
+
+
+@pytest.mark.parametrize(
+    "tracks", [{1: "h" * 40}, {1: "hhnn" * 10, 2: "ssnn" * 10, 3: "nnhh" * 10}, {1: " "}]
+)
+def test_no_page_but_the_last_is_mostly_white(tracks: dict[int, str]) -> None:
+    made = report(tracks, " " * 8 + "BBBB")
+    found = pypdf.PdfReader(io.BytesIO(report_pdf(made, ChartBook(made), EDITION))).pages
+    assert len(found) <= 2 + len(made.shown)
+    assert all(ink_ends(page) > 0.6 for page in found[:-1])
+
+
+def test_one_emotion_alone_is_a_sentence_and_no_pie() -> None:
+    text = " ".join(pages_of(report({1: "hhhh", 2: "hhhh"})))
+    assert "The label is Happy in all samples of the faces." in text
+    assert "Share of the time in view" not in text
+
+
+def test_an_input_without_faces_has_no_empty_charts() -> None:
+    text = " ".join(pages_of(report({1: "    "})))
+    assert "No face was seen in 4 samples." in text
+    for title in ("Emotions over time", "Share of each emotion", "Confidence and coverage"):
+        assert title not in text

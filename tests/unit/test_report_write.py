@@ -16,8 +16,8 @@ pytest.importorskip("reportlab", reason="needs the report extra")
 pytest.importorskip("pypdf", reason="needs the report extra")
 
 from edgeharfer.report import write
+from edgeharfer.report.content.edition import ReportEdition
 from edgeharfer.report.inputs import available_folder, find_inputs, plan_tasks
-from edgeharfer.report.pdf.edition import ReportEdition
 from edgeharfer.report.write import ensure_writable_folder, write_report
 from edgeharfer.runtime.errors import SinkError
 from tiny_reports import report
@@ -28,6 +28,7 @@ FILES = {
     "emotions_bar.png",
     "emotions_pie.png",
     "frames.csv",
+    "report.html",
     "report.pdf",
     "summary.json",
     "timeline.png",
@@ -83,7 +84,7 @@ def test_a_failure_on_the_way_leaves_the_old_report_alone(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "person_pdf", full)
+    monkeypatch.setattr(write, "report_html", full)
     with pytest.raises(SinkError, match="No space left on device"):
         write_report(report({1: "ssss"}), folder, EDITION)
     assert (folder / "summary.json").read_bytes() == before
@@ -143,7 +144,7 @@ def test_of_two_different_reports_at_once_one_stays_as_a_whole(
     assert names(tmp_path) == {"clip"}
     assert names(folder) == {*FILES, "notes.txt"}, "no folder of a person, whom only the other report has"
     assert json.loads((folder / "summary.json").read_text())["by"] == "first"
-    assert all(line.endswith(",,") for line in (folder / "frames.csv").read_text().splitlines()[1:])
+    assert all(line.endswith(",,,clip.mp4") for line in (folder / "frames.csv").read_text().splitlines()[1:])
 
 
 def test_a_report_made_again_replaces_an_equal_one(tmp_path: Path) -> None:

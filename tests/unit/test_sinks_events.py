@@ -150,7 +150,10 @@ def test_a_file_that_holds_only_a_torn_line_starts_anew(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "diary.txt"
     path.write_bytes(content)
-    with pytest.raises(SinkError, match=r"diary\.txt: holds something other than events"), EventsSink(path):
+    with (
+        pytest.raises(SinkError, match=r"diary\.txt: contains something other than events"),
+        EventsSink(path),
+    ):
         pass
     assert path.read_bytes() == content
 

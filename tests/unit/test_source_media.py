@@ -340,6 +340,8 @@ NON_REFERENCE = [
     ("b.ts", "libx265", {"x265-params": "log-level=none:bframes=3:temporal-layers=3"}),
     ("c.ts", "mpeg2video", {"bf": "2", "g": "9"}),
     ("d.mp4", "mpeg4", {"bf": "2"}),
+    ("a.avi", "mjpeg", {}),
+    ("b.mkv", "mjpeg", {}),
 ]
 
 
@@ -350,7 +352,8 @@ def test_frames_that_nobody_wants_are_not_decoded(
     """All frames still come, in order and with their times; those that are decoded are the same."""
     y, x = np.mgrid[0:48, 0:64]
     moving = [np.dstack([(x + 3 * n) * 4 % 256, y * 5, (x + y + n) * 2]).astype(np.uint8) for n in range(40)]
-    path = encode_clip(tmp_path / name, moving, codec, options=options)
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = encode_clip(tmp_path / name, moving, codec, pixel_format, options=options)
 
     def read(wanted: Callable[[float], bool] | None) -> list[Frame]:
         with open_source(path) as source:
@@ -372,6 +375,27 @@ def test_frames_that_nobody_wants_are_not_decoded(
     assert sum(skipped) >= 8
     assert not skipped[0]
     assert all(frame.decoded for frame in read(lambda pts_s: True))
+
+
+def test_regular_key_frames_are_no_sign_of_a_new_scene(tmp_path: Path) -> None:
+    """Every 10th frame is a key frame, and frame 34, with which a scene begins."""
+    options = {"bf": "2", "x264-params": "keyint=10:min-keyint=1:scenecut=40"}
+    shades = np.random.default_rng(1).integers(0, 256, (2, 12, 16, 3)).astype(np.uint8)
+    textures = [cv2.resize(one, (64, 48)) for one in shades]
+    pictures = [np.roll(textures[n >= 34], n, axis=1) for n in range(60)]
+    path = encode_clip(tmp_path / "a.mkv", pictures, options=options)
+    announced: dict[int, bool] = {}
+    with open_source(path) as source:
+        source.wanted, source.announce = (
+            lambda pts_s: True,
+            lambda pts_s, key: announced.update({round(25 * pts_s): key}),
+        )
+        assert len(list(iter(source.read, None))) == 60
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux() if one.is_keyframe and one.pts is not None]
+        keys = [round(25 * float(one.pts * one.time_base)) for one in packets]  # type: ignore[operator]
+    assert keys == [0, 10, 20, 30, 34, 44, 54]
+    assert [number for number, key in announced.items() if key] == [10, 34, 44]
 
 
 def test_interlaced_frames_are_all_decoded(tmp_path: Path) -> None:

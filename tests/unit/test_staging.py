@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +17,7 @@ from edgeharfer.runtime.staging import (
     give_to_folder_owner,
     locked_folder,
     remove_abandoned,
+    remove_all_abandoned,
     replace_folder,
     temporary_file,
     temporary_folder,
@@ -99,6 +101,87 @@ def test_without_a_lock_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert left.exists()
     remove_abandoned(tmp_path / "out.mp4", old)
     assert not left.exists()
+
+
+def test_age_is_told_by_the_clock_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = temporary_path(tmp_path / "out.mp4")
+    left.touch()
+    monkeypatch.setattr(staging, "_machine", lambda: "0badcafe")  # so it is another machine's
+    monkeypatch.setattr(SystemClock, "wall", lambda self: left.stat().st_mtime + 2 * ABANDONED_S)
+    remove_abandoned(tmp_path / "out.mp4")
+    assert left.exists(), "only the clock of this machine is ahead"
+    os.utime(left, (0, 0))
+    remove_all_abandoned(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_job_of_many_targets_does_not_list_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def glob(self: Path, pattern: str) -> NoReturn:
+        raise AssertionError(f"{self} is listed")
+
+    monkeypatch.setattr(Path, "glob", glob)
+    with temporary_folder(tmp_path / "report", sweep=False) as new:
+        replace_folder(new, tmp_path / "report")
+
+
+def test_a_folder_of_another_machine_is_replaced_before_it_is_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system refuses the rename, and a cached answer says that there is nothing."""
+    target = tmp_path / "report"
+    target.mkdir()
+    fill(target, "other")
+    real = Path.is_dir
+    with temporary_folder(target) as new:
+        fill(new, "new")
+        monkeypatch.setattr(Path, "is_dir", lambda self: self != target and real(self))
+        replace_folder(new, target)
+    assert {(target / name).read_text() for name in names(target)} == {"new"}
+
+
+TWO = """
+import errno, sys
+from pathlib import Path
+from edgeharfer.runtime import staging
+def no_locks(descriptor):
+    raise OSError(errno.EBADF, "folders cannot be locked")
+staging.try_lock = no_locks
+out, text = Path(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for round in range(10):
+    for name in "abc":
+        with staging.replaced_folder(out / name) as folder:
+            (folder / "one.txt").write_text(text)
+            (folder / "two.txt").write_text(text)
+"""
+
+
+def test_two_processes_on_a_file_system_without_locks_leave_whole_folders(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, str(tmp_path), text],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+        )
+        for text in ("left", "right")
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == 0
+    assert names(tmp_path) == ["a", "b", "c"]
+    for name in "abc":
+        assert names(tmp_path / name) == ["one.txt", "two.txt"]
+        one, two = ((tmp_path / name / file).read_text() for file in ("one.txt", "two.txt"))
+        assert one == two
 
 
 def test_files_of_other_targets_stay(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_memory_does_not_grow_with_the_run() -> None:
     stats = Stats(clock)
     feed(stats, clock, 20_000, 1 / 100, total=2.0)
     assert len(stats._recent) <= 102
-    assert [histogram._counts.size for histogram in stats._latency.values()] == [BINS]
+    assert [len(histogram._counts) for histogram in stats._latency.values()] == [BINS]
 
 
 def test_fps_counts_intervals_not_the_warm_up_before_them() -> None:

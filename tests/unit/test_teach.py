@@ -192,7 +192,7 @@ def test_the_place_is_told_from_the_motion(base: Package, tmp_path: Path) -> Non
         film(tmp_path / "data" / "office" / f"{n}.mp4", lambda i, n=n: 190 + 6 * n)  # type: ignore[misc]
     lesson = teach([tmp_path / "data"], base=base.path)
     assert lesson.accuracy == 1.0
-    assert any("kitchen and office are told apart without any motion" in line for line in lesson.warnings)
+    assert any("kitchen and office are distinguished without any motion" in line for line in lesson.warnings)
 
 
 def test_enrolments_are_examples(base: Package, tmp_path: Path) -> None:
@@ -273,8 +273,8 @@ FAULTS: Sequence[tuple[Callable[[Path], None], type[EdgeharferError], str]] = [
     (one_class, ConfigError, r"only one class, still: add clips of at least one other action"),
     (one_clip, ConfigError, r"only one clip of blink: at least 2 are needed"),
     (short_clip, SourceError, r"short\.mp4: too short: 0\.2 s, at least 0\.5 s"),
-    (copied_clip, ConfigError, r"a copy of .*blink"),
-    (similar_clip, ConfigError, r"similar\.avi: a copy of .*0\.mp4"),
+    (copied_clip, ConfigError, r"a duplicate of .*blink"),
+    (similar_clip, ConfigError, r"similar\.avi: a duplicate of .*0\.mp4"),
     (background_class, ConfigError, r"cannot be called Background: .* --background"),
     (broken_clip, SourceError, r"2\.mp4: "),
     (empty_class, SourceError, r"jump: no clips in this folder"),

@@ -318,9 +318,9 @@ def test_the_command_writes_the_table_and_says_how_it_came_about(tmp_path: Path)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "nothing to count: give --emotic and --mpii, or --pairs"),
-        ({"emotic": [Path("a.mat")]}, "give both"),
-        ({"mpii": Path("m.mat")}, "give both"),
+        ({}, "nothing to count: pass --emotic and --mpii, or --pairs"),
+        ({"emotic": [Path("a.mat")]}, "pass both"),
+        ({"mpii": Path("m.mat")}, "pass both"),
     ],
 )
 def test_too_little_to_count_is_an_error(given: dict[str, Any], message: str) -> None:

@@ -19,6 +19,7 @@ from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.types import Box, Face
 from edgeharfer.training.duplicates import DatasetEntry, find_duplicates
 from edgeharfer.training.emotion.augment import random_erase
+from edgeharfer.training.emotion.data import prepare_data
 from edgeharfer.training.emotion.faces import (
     ExcludedImage,
     Faces,
@@ -371,3 +372,23 @@ def test_what_the_shipped_models_learned_from() -> None:
         "blank": 11, "also in the evaluation set": 385, "copies with conflicting labels": 83,
         "second copies": 1097,
     }  # fmt: skip
+
+
+def test_a_limit_draws_the_images_before_faces_are_aligned(tmp_path: Path) -> None:
+    folder, lines, looks = fer_folder(tmp_path / "fer"), list[str](), list[None]()
+
+    class Counting(OneFace):
+        def detect(self, *args: Any, **options: Any) -> list[Face]:
+            looks.append(None)
+            return super().detect(*args, **options)
+
+    options: Any = {"validation_share": 0.25, "seed": 1, "report": lines.append}
+    whole = prepare_data(folder, None, Counting(), **options)
+    looks_of_whole = len(looks)
+    looks.clear()
+    some = prepare_data(folder, None, Counting(), limit=4, **options)
+    assert (len(whole.train), len(some.train), len(some.validation), len(some.test)) == (16, 4, 5, 7)
+    assert len(looks) / looks_of_whole == (4 + 5 + 7) / (16 + 5 + 7)
+    assert lines[-1] == "faces aligned: 4 of 4 training, 5 of 5 held-out and 7 of 7 evaluation images"
+    places = [whole.train.names.index(name) for name in some.train.names]
+    assert np.array_equal(some.train.aligned, whole.train.aligned[places])

@@ -28,5 +28,5 @@ def open_calibration_source(manifest: Manifest, path: Path, ferplus: Path | None
     if manifest.window is None:
         return FaceCalibrationSource(manifest, path, ferplus)
     if ferplus is not None:
-        raise ConfigError("--ferplus labels faces, and this is an action model: leave --ferplus out")
+        raise ConfigError("--ferplus labels faces, but this is an action model: remove --ferplus")
     return ClipCalibrationSource(manifest, path)

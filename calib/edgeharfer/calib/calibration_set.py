@@ -72,12 +72,12 @@ class CalibrationSet:
         if self.task != manifest.task:
             raise ConfigError(
                 f"the calibration set is for the task {self.task}, but the model is for {manifest.task}: "
-                "make one for this model with `edgeharfer calibrate`"
+                "create one for this model with `edgeharfer calibrate`"
             )
         if dict(self.input) != manifest.input.to_dict():
             raise ConfigError(
-                "the calibration set was made for another picture size or preprocessing: "
-                "make one for this model with `edgeharfer calibrate`"
+                "the calibration set was made for another image size or preprocessing: "
+                "create one for this model with `edgeharfer calibrate`"
             )
 
 

@@ -17,6 +17,7 @@ from edgeharfer.evaluate.dataset import Dataset, LabelledFile, clip_suffixes
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.preprocess import fit_image, match_color
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.types import Floats, Image
 
 FRAMES_PER_CLIP = 16
@@ -81,7 +82,7 @@ class ClipCalibrationSource(CalibrationSource):
         turns = {label: list(samples) * FRAMES_PER_CLIP for label, samples in groups.items()}
         selection = _Selection()
         for label, samples in take_balanced(turns, wanted).items():
-            for sample, number in Counter(samples).items():
+            for sample, number in with_progress(Counter(samples).items(), f"reading {label}"):
                 if (clip := self.read(sample)) is not None:
                     rows = np.linspace(0, len(clip.pictures) - 1, number).round().astype(int)
                     selection.add(label, clip, np.unique(rows).tolist())
@@ -94,12 +95,12 @@ class ClipCalibrationSource(CalibrationSource):
             rows: dict[str, list[int]] = defaultdict(list)
             for digest, _, row in (item.partition("@") for item in items):
                 rows[digest].append(int(row or 0))
-            for digest, numbers in rows.items():
+            for digest, numbers in with_progress(rows.items(), f"reading {label}"):
                 clip = self.read(found[digest])
                 if clip is None or max(numbers) >= len(clip.pictures):
                     raise ConfigError(
                         f"{self.data.path}: a clip of the calibration set decodes to other frames here: "
-                        "make a new set with `edgeharfer calibrate`"
+                        "create a new set with `edgeharfer calibrate`"
                     )
                 selection.add(label, clip, numbers)
         return CalibrationData(wanted, self.stack(selection.pictures), selection.balanced_windows())
@@ -112,7 +113,7 @@ class ClipCalibrationSource(CalibrationSource):
         count = 0
         path = scratch / "frames.raw"
         with path.open("wb") as file:
-            for sample, label in pairs:
+            for sample, label in with_progress(pairs, "reading the evaluation data"):
                 clip = self.read(sample)
                 if clip is None:
                     continue

@@ -17,6 +17,7 @@ from edgeharfer.evaluate.dataset import TRAIN_SPLITS, Dataset, LabelledFile, mat
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.preprocess import normalize_images
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.types import Floats, Image
 
 BATCH = 8
@@ -106,7 +107,7 @@ class CalibrationSource(ABC):
         wanted.check(self.manifest)
         files = {item.partition("@")[0] for items in wanted.items.values() for item in items}
         found: dict[str, LabelledFile] = {}
-        for sample in self.data.samples:
+        for sample in with_progress(self.data.samples, "hashing files"):
             found.setdefault(self.digest(sample), sample)
         if missing := files - set(found):
             raise ConfigError(
@@ -163,7 +164,7 @@ class CalibrationSource(ABC):
             SourceError: There are none.
         """
         if not pictures:
-            raise SourceError(f"{self.data.path}: none of its pictures can be read")
+            raise SourceError(f"{self.data.path}: none of its images can be read")
         return np.stack(pictures)
 
     @abstractmethod

@@ -19,6 +19,7 @@ from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE, crop_portrait, find_face
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.preprocess import fit_image, match_color
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Face, Image
 
@@ -40,8 +41,9 @@ class FaceCalibrationSource(CalibrationSource):
         unique = {label: self._without_copies(samples, wanted) for label, samples in groups.items()}
         chosen: dict[str, list[str]] = defaultdict(list)
         pictures: list[Image] = []
-        for label, items in take_balanced(unique, wanted).items():
-            for digest, sample in items:
+        taken = take_balanced(unique, wanted)
+        for label, items in taken.items():
+            for digest, sample in with_progress(items, f"reading {label}"):
                 if (picture := self.read(sample)) is not None:
                     chosen[label].append(digest)
                     pictures.append(picture)
@@ -57,12 +59,13 @@ class FaceCalibrationSource(CalibrationSource):
         return list(found.items())
 
     def read_calibration(self, wanted: CalibrationSet, found: Mapping[str, LabelledFile]) -> CalibrationData:
-        read = [self.read(found[item]) for items in wanted.items.values() for item in items]
+        items = [item for items in wanted.items.values() for item in items]
+        read = [self.read(found[item]) for item in with_progress(items, "reading the calibration set")]
         return CalibrationData(wanted, self.stack([picture for picture in read if picture is not None]))
 
     def read_evaluation(self, pairs: Sequence[Pair], scratch: Path) -> EvaluationData:
         pictures, truth, hashes = [], [], set()
-        for sample, label in pairs:
+        for sample, label in with_progress(pairs, "reading the evaluation data"):
             if (picture := self.read(sample)) is not None:
                 pictures.append(picture)
                 truth.append(label)

@@ -12,6 +12,7 @@ from edgeharfer.calib.recipes import Calibrator, Recipe
 from edgeharfer.calib.weights import exact_overrides
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.types import Floats
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -150,7 +151,7 @@ def _ranges(model: Any, batches: Iterator[Floats], recipe: Recipe, name: str) ->
                 calibrate.CalibrationMethod[recipe.calibrator.method],
                 extra_options=options,
             )
-            for batch in batches:
+            for batch in with_progress(batches, f"calibrating the {name}, {recipe.calibrator}"):
                 calibrator.collect_data(_Reader([{feed: batch}]))
             return calibrator.compute_data()
         except Exception as error:  # The calibrators raise many types for values that are not finite.

@@ -111,7 +111,7 @@ class Quantization:
     def __post_init__(self) -> None:
         manifest = self.package.manifest
         if "fp32" not in manifest.files:
-            raise ModelError(f"{manifest.name} holds no FP32 graphs to quantize: export it again")
+            raise ModelError(f"{manifest.name} has no FP32 graphs to quantize: export it again")
         self.originals: Models = {role: self.package.read(role) for role in manifest.roles}
         self._scorer = Scorer(manifest, self.evaluation) if self.evaluation is not None else None
         self._trials: list[RecipeTrial] = []
@@ -200,9 +200,9 @@ class Quantization:
                 return recipe, models
         tried = "; ".join(str(trial) for trial in self._trials)
         raise ModelError(
-            f"{self.manifest.name}: INT8 is refused: no recipe loses at most {self.limits.top1:g} points of "
+            f"{self.manifest.name}: INT8 is rejected: no recipe loses at most {self.limits.top1:g} points of "
             f"top-1 and {self.limits.worst_class:g} of each class; tried {tried}: "
-            "give other --calibration data, or leave int8 out"
+            "use other --calibration data, or remove int8 from --precision"
         )
 
     def _recipes(self) -> Iterator[Recipe]:
@@ -256,7 +256,8 @@ class Quantization:
             found = [role for role, counts in nodes.items() if any(counts.get(op) for op in WEIGHTED)][:1]
         if not found:
             raise ModelError(
-                f"{self.manifest.name}: has no layer whose weights can be quantized: leave int8 out"
+                f"{self.manifest.name}: has no layer whose weights can be quantized: "
+                "remove int8 from --precision"
             )
         return found
 
@@ -293,8 +294,8 @@ class Quantization:
             best = times.index(min(times))
             if _faster(times[best], times[0], START_GAIN):
                 self.report(
-                    f"int8 of {role}: {times[best]:.3f} ms with the first {best} layers in floats, "
-                    f"{times[0]:.3f} without"
+                    f"int8, {role}: {times[best]:.3f} ms with the first {best} layers in FP32, "
+                    f"{times[0]:.3f} ms with all layers in INT8"
                 )
                 first += starts[best]
         return first
@@ -313,7 +314,9 @@ class Quantization:
             }
             times = median_ms(sessions, self._step_inputs())
             candidate = {**models, role: dynamic}
-            self.report(f"int8, {role}: {times['float']:.3f} ms in floats, {times['dynamic']:.3f} dynamic")
+            self.report(
+                f"int8, {role}: {times['float']:.3f} ms in FP32, {times['dynamic']:.3f} ms in dynamic INT8"
+            )
             if _faster(times["dynamic"], times["float"]) and self._is_accurate(candidate, reference):
                 models = candidate
         return models

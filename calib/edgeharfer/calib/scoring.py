@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from edgeharfer.calib.data import EvaluationData, batches
+from edgeharfer.calib.data import BATCH, EvaluationData, batches
 from edgeharfer.calib.graphs import StaticQuantizer
 from edgeharfer.calib.guard import AccuracyFigures, accuracy_figures
 from edgeharfer.calib.recipes import Recipe
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.tasks.emotion import prior_weights, reweight
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats, Image
@@ -58,7 +59,9 @@ class Scorer:
 def run_pictures(graph: Graph, pictures: Image, manifest: Manifest) -> Floats:
     """Run a graph on uint8 pictures in the model's size; one row of output for each."""
     session = make_session(graph)
-    return np.concatenate([session.run1(batch) for batch in batches(pictures, manifest)])
+    found = batches(pictures, manifest)
+    total = -(-len(pictures) // BATCH)
+    return np.concatenate([session.run1(batch) for batch in with_progress(found, "running the graph", total)])
 
 
 def as_probs(output: Floats, manifest: Manifest) -> Floats:
@@ -80,7 +83,7 @@ def layer_errors(
     wanted = run(quantizer.original)
     found = [
         (layer, output_error(run(quantizer.quantized(recipe, only=[layer])), wanted))
-        for layer in quantizer.layers
+        for layer in with_progress(quantizer.layers, "measuring the error of each layer")
     ]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 

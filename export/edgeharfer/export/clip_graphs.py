@@ -59,7 +59,7 @@ def _whole(imported: ImportedGraph) -> Any:
 def _split(imported: ImportedGraph, frames: int, picture: list[int], name: str) -> tuple[Any, Any]:
     whole = imported.model
     if has_subgraphs(whole.graph) or imported.batch is not None:
-        raise _NotSplitError("its batch is fixed, or it has subgraphs")
+        raise _NotSplitError("its batch size is fixed, or it has subgraphs")
     graph = OnnxGraph(whole)
     entry = graph.only_consumer("image")
     if entry is None or entry.op_type != "Reshape" or graph.shape(entry.output[0])[1:] != picture:

@@ -28,7 +28,7 @@ _DEFAULT_WINDOW = {"seconds": 2.0, "max_gap_s": 0.5}
 _ONE_FRAME_WINDOW = {"frames": 1, "seconds": 0.2, "max_gap_s": 0.5}
 
 _NO_PICTURES = (
-    "is neither a picture nor a clip; for key points and the like, write a task of your own (docs/python.md)"
+    "is neither an image nor a clip; for key points and similar input, write your own task (docs/python.md)"
 )
 
 Draft = dict[str, Any]
@@ -100,7 +100,7 @@ def _reads(task: str, draft: Draft, loaded: LoadedModel, options: ModelOptions) 
         raise ModelError(f"{loaded.name}: its input {shape} {_NO_PICTURES}")
     reads = READS[len(loaded.input_shape)]
     if reads == "clip" and options.crop == "face":
-        raise ConfigError(f"{loaded.name}: its input {shape} is a clip of frames: leave out --crop face")
+        raise ConfigError(f"{loaded.name}: its input {shape} is a clip of frames: remove --crop face")
     if reads == "clip" or options.crop == "face":
         return reads
     wanted = task if task != "auto" else draft.get("task")
@@ -125,7 +125,7 @@ def _window(draft: Draft, loaded: LoadedModel, options: ModelOptions) -> Draft:
     fixed = loaded.input_shape[1] if len(loaded.input_shape) in (3, 5) else 1
     window |= {key: value for key, value in given.items() if value is not None}
     if fixed is None and "frames" not in window:
-        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: give --frames")
+        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: pass --frames")
     if fixed is not None and window.setdefault("frames", fixed) != fixed:
         raise ConfigError(f"{loaded.name}: reads {fixed} frames at a time, not {window['frames']}")
     return window
@@ -134,8 +134,13 @@ def _window(draft: Draft, loaded: LoadedModel, options: ModelOptions) -> Draft:
 def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> list[str]:
     names = list(labels) if labels is not None else draft.get("labels")
     if not isinstance(names, list):
-        raise ConfigError(f"{loaded.name}: has no class names: give --labels")
+        raise ConfigError(f"{loaded.name}: has no class names: pass --labels")
     units = loaded.units
+    if units == 1 and len(names) == 1:
+        raise ConfigError(
+            f"{loaded.name}: one output unit tells two classes apart: give two --labels, "
+            "the class of low values first"
+        )
     if units != len(names) and (units, len(names)) != (1, 2):
         shape = format_shape(loaded.output_shape)
         raise ConfigError(f"{loaded.name}: its output {shape} does not fit {len(names)} labels")
@@ -150,7 +155,7 @@ def _input(normalize: str, draft: Draft, loaded: LoadedModel, options: ModelOpti
     channels, height, width = picture if channels_first else (picture[2], *picture[:2])
     if channels not in (1, 3):
         shape = format_shape(picture)
-        raise ModelError(f"{loaded.name}: takes pictures of {shape}: 1 or 3 channels are required")
+        raise ModelError(f"{loaded.name}: takes images of {shape}: 1 or 3 channels are required")
     size = _size(record, (width, height), loaded, options)
     how = _normalization(normalize, record, loaded, options, channels)
     color = _color(record, channels, loaded, options)
@@ -171,13 +176,11 @@ def _size(
         value = graph_has or wanted
         if not isinstance(value, int):
             shape = format_shape(loaded.input_shape[-3:])
-            raise ConfigError(
-                f"{loaded.name}: takes pictures of {shape}: give --size, such as 224 or 320x240"
-            )
+            raise ConfigError(f"{loaded.name}: takes images of {shape}: pass --size, such as 224 or 320x240")
         if wanted not in (None, value):
             taken = format_shape(loaded.input_shape[-3:])
             who = "--size" if asked else "its record"
-            raise ConfigError(f"{loaded.name}: takes pictures of {taken}, but {who} has {key} {wanted}")
+            raise ConfigError(f"{loaded.name}: takes images of {taken}, but {who} has {key} {wanted}")
         size[key] = value
     return size
 
@@ -188,7 +191,7 @@ def _color(record: Draft, channels: int, loaded: LoadedModel, options: ModelOpti
         return str(record.get("color", "gray" if channels == 1 else "rgb"))
     if channels == 1 and options.channels != "gray":
         raise ConfigError(
-            f"{loaded.name}: takes pictures of one channel, so --channels {options.channels} does not fit"
+            f"{loaded.name}: takes images with one channel, so --channels {options.channels} does not fit"
         )
     return "gray3" if (channels, options.channels) == (3, "gray") else options.channels
 
@@ -205,7 +208,7 @@ def _normalization(
     given = normalize not in ("auto", "none") or options.mean or options.std
     if scaling is not None and given:
         raise ConfigError(
-            f"{loaded.name}: layer {scaling!r} scales raw pixels already: leave out --normalize, --mean and "
+            f"{loaded.name}: layer {scaling!r} already scales raw pixels: remove --normalize, --mean and "
             "--std"
         )
     if options.mean or options.std:
@@ -214,7 +217,7 @@ def _normalization(
     if how is None and scaling is None:
         known = ", ".join(NORMALIZATIONS)
         raise ConfigError(
-            f"{loaded.name}: the scaling of its input is unknown: give --normalize ({known}), or --mean and "
+            f"{loaded.name}: the scaling of its input is unknown: pass --normalize ({known}), or --mean and "
             "--std"
         )
     if normalize != "auto":
@@ -230,19 +233,19 @@ def _mean_and_std(normalize: str, loaded: LoadedModel, options: ModelOptions, ch
     """
     if normalize not in ("auto", "none", "unit"):
         raise ConfigError(
-            f"{loaded.name}: --mean and --std go with --normalize unit or none, not {normalize}"
+            f"{loaded.name}: --mean and --std require --normalize unit or none, not {normalize}"
         )
     mean, std = options.mean or (0.0,), options.std or (1.0,)
     if normalize == "auto":
         if not any(options.mean) and max(std) == 1:
             raise ConfigError(
-                f"{loaded.name}: --mean and --std change nothing: give --normalize unit or none"
+                f"{loaded.name}: --mean and --std have no effect: pass --normalize unit or none"
             )
         small = max(map(abs, mean)) <= 1 and max(std) <= 1
         normalize = "unit" if small else "none"
     if channels == 1 and max(len(mean), len(std)) == 3:
         raise ConfigError(
-            f"{loaded.name}: takes pictures of one channel: give one number as --mean and --std"
+            f"{loaded.name}: takes images with one channel: pass one number as --mean and --std"
         )
     order = -1 if options.channels == "bgr" else 1
     spread = {"mean": mean, "std": std}

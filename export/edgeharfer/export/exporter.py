@@ -49,6 +49,7 @@ from edgeharfer.runtime.inference.manifest import (
 )
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.inference.session import make_session
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.staging import replaced_folder
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 from edgeharfer.runtime.types import Floats
@@ -135,7 +136,8 @@ def export_model(
     source = find_source(model, name, weights)
     wanted_labels = resolve_labels(labels)
     report(f"loading {source.model}")
-    loaded = load_model(source, options)
+    with step("loading the model"):
+        loaded = load_model(source, options)
     recorded = {**source.facts, **check_keys(dict(facts or {}), "facts"), **({"name": name} if name else {})}
     draft = draft_manifest(
         loaded,
@@ -147,14 +149,15 @@ def export_model(
         options=options,
     )
     if loaded.dtype is not None:
-        report(f"computing in float32 what was saved in {loaded.dtype}")
+        report(f"saved in {loaded.dtype}, computed in float32")
     if loaded.per_frame:
-        report("the model scores each frame of a clip: the package gives the scores of the last one")
+        report("the model scores every frame of a clip: the package outputs the scores of the last frame")
     if loaded.imported is None:
         report(f"converting to ONNX, opset {convert.OPSET}")
     for what, note in notes_of(loaded).items():
         report(f"{what}: {note}")
-    graphs = _convert(loaded, draft, report, options.head)
+    with step("converting to ONNX"):
+        graphs = _convert(loaded, draft, report, options.head)
     files = _files(graphs, precisions, half_weights)
     specs = {
         key: {role: asdict(spec) for role, spec in roles.items()} for key, roles in file_specs(files).items()
@@ -168,8 +171,11 @@ def export_model(
     origin = "given" if samples is not None else noise
     if samples is None and calibration is not None:
         samples, origin = real_inputs(calibration, manifest), "of the calibration set"
-    compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, loaded, samples), report)
+    with step("comparing outputs"):
+        compared = _check_parity(manifest, loaded, graphs, files, _inputs(manifest, loaded, samples), report)
     first = next(iter(files.values()))
+    with step("measuring the speed"):
+        latency_ms = latency({role: first[role] for role in manifest.roles}, compared.inputs)
     receipt = {
         "source": source.receipt(),
         "tools": all_installed(backend.TOOLS),
@@ -178,7 +184,7 @@ def export_model(
         **({"import": notes_of(loaded)} if notes_of(loaded) else {}),
         **({"whole": graphs.not_split} if graphs.not_split else {}),
         "parity": {"inputs": f"{len(compared.inputs)} {origin}", **compared.figures},
-        "latency_ms": latency({role: first[role] for role in manifest.roles}, compared.inputs),
+        "latency_ms": latency_ms,
         "files": all_graph_facts(files),
     }
     card = with_conversion(source.card or model_card(manifest), receipt)
@@ -188,8 +194,10 @@ def export_model(
         if int8 is not None and calibration is not None:
             keras = compared.inputs, compared.expected
             add_int8(folder, calibration, int8, precisions, keras=keras, report=report)
-        add_tensorrt(folder, compared.inputs, report)
-        write_golden(load_package(folder))
+        with step("comparing the TensorRT form"):
+            add_tensorrt(folder, compared.inputs, report)
+        with step("computing golden outputs"):
+            write_golden(load_package(folder))
     report(f"wrote {out}")
     return load_package(out)
 
@@ -219,7 +227,9 @@ def _check_options(task: str, normalize: str, precisions: Sequence[str], int8: I
     if not precisions:
         raise ConfigError(f"no precision given: choose from {', '.join(PRECISIONS)}")
     if "int8" in precisions and int8 is None:
-        raise ConfigError("INT8 needs calibration data: give --calibration, or leave int8 out")
+        raise ConfigError(
+            "INT8 requires calibration data: pass --calibration, or remove int8 from --precision"
+        )
 
 
 def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head) -> _Graphs:
@@ -230,7 +240,6 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head)
             loaded.units or 0,
             per_frame=loaded.per_frame,
             head=head_kind,
-            labels=len(draft["labels"]),
             where=loaded.last_layer,
         )
 
@@ -255,7 +264,7 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head)
         with backend.quiet():
             split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
     except NotSplitError as error:
-        report(f"exporting the whole model: {error}")
+        report(f"exporting the model unsplit: {error}")
         return _whole(loaded, draft["window"]["frames"], picture, str(error), ending)
     encoder = convert.to_onnx(_inference(split.encoder), picture, "image", "features", loaded.name)
     window = (split.frames, split.features)
@@ -312,7 +321,7 @@ def _whole(
     """
     tf = backend.load("tensorflow")
     if frames is None:
-        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: give --frames")
+        raise ConfigError(f"{loaded.name}: the number of frames is not fixed: pass --frames")
     values = math.prod(picture)
     pixels = convert.to_onnx(
         lambda batch: tf.reshape(batch, (-1, values)), picture, "image", "features", loaded.name
@@ -395,8 +404,8 @@ def _check_parity(
         report(f"{key}: probabilities differ by at most {figure:.1e}")
         if not figure <= tolerance:
             raise ModelError(
-                f"{loaded.name}: changes in conversion: {key} differs from the original by {figure:.1e}, "
-                f"more than {tolerance:.0e}"
+                f"{loaded.name}: the conversion changes its outputs: {key} differs from the original by "
+                f"{figure:.1e}, more than {tolerance:.0e}"
             )
         figures[key], agreement[key] = figure, parity.agreement(outputs, expected)
     return _Parity({**figures, "top1_agreement": agreement}, inputs, expected)

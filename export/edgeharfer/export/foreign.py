@@ -101,7 +101,7 @@ class ForeignFile:
         except OSError as error:
             raise ModelError(f"{self.path}: a child process cannot be started: {error.strerror}") from error
         if name := signal_name(code):
-            raise ModelError(f"{self.path}: damaged: it crashes the engine that reads it ({name})")
+            raise ModelError(f"{self.path}: damaged: it crashes the library that reads it ({name})")
         if code:
             kind = ConfigError if code == _CONFIG_ERROR else ModelError
             raise kind(why or f"{self.path}: cannot be read (exit code {code})")

@@ -111,7 +111,7 @@ def output_units(shape: Sequence[int | None], frames: int | None = None) -> tupl
 
 
 def find_ending(
-    model: Any, outputs: Floats, units: int, *, per_frame: bool, head: Head, labels: int, where: str
+    model: Any, outputs: Floats, units: int, *, per_frame: bool, head: Head, where: str
 ) -> Ending:
     """Find out what the outputs of a classifier are.
 
@@ -121,7 +121,6 @@ def find_ending(
         units: Number of outputs for one row.
         per_frame: Whether there is a row for each frame.
         head: What the caller says.
-        labels: Number of labels.
         where: The model and its last layer, for errors.
 
     Raises:
@@ -136,11 +135,13 @@ def find_ending(
     if head == "auto":
         head = _from_graph(last, sums_to_one, units, where)
     elif head == "softmax" and not sums_to_one:
-        raise ConfigError(f"{where} does not give probabilities that sum to 1: give --head sigmoid or logits")
+        raise ConfigError(
+            f"{where} does not output probabilities that sum to 1: pass --head sigmoid or logits"
+        )
     elif head == "sigmoid" and not in_range:
-        raise ConfigError(f"{where} gives values beyond 0 to 1: give --head logits")
+        raise ConfigError(f"{where} outputs values outside [0, 1]: pass --head logits")
     elif head == "logits" and (last in ("Softmax", *_SIGMOIDS)):
-        raise ConfigError(f"{where} gives probabilities ({last}), not logits: leave out --head")
+        raise ConfigError(f"{where} outputs probabilities ({last}), not logits: remove --head")
     assert head != "auto", "decided above"
     return Ending(head, units, per_frame)
 
@@ -161,12 +162,12 @@ def _from_graph(last: str, sums_to_one: bool, units: int, where: str) -> Head:
         return "softmax"
     if last in _DOUBTFUL:
         raise ConfigError(
-            f"{where} ends in {last}, which gives no probabilities: give --head logits if the largest output "
+            f"{where} ends in {last}, not in probabilities: pass --head logits if the largest output "
             "is the class, or end the model in softmax"
         )
     if units == 1:
         raise ConfigError(
-            f"{where} is one unit without an activation: give --head logits if its sign tells the two "
-            "classes apart; other numbers are no classes"
+            f"{where} is one unit without an activation: pass --head logits if its sign tells the two "
+            "classes apart; other numbers are not classes"
         )
     return "logits"

@@ -110,13 +110,14 @@ def quantize_package(
     check_output_folder(out)
     source = load_package(package)
     if unknown := sorted(set(precisions) - set(source.manifest.files) - {"int8"}):
-        raise ConfigError(f"{source.path}: has no {unknown[0]} graphs: export its Keras model again")
+        raise ConfigError(f"{source.path}: has no {unknown[0]} graphs: export its model again")
     if source.manifest.task == FACES or not source.manifest.labels:
         what = "a face detector" if source.manifest.task == FACES else "a package with values"
         raise ConfigError(
-            f"{source.path}: INT8 needs classes for its accuracy guard, and {what} has none: leave int8 out"
+            f"{source.path}: INT8 needs classes for its accuracy guard, and {what} has none: "
+            "remove int8 from --precision"
         )
-    report(f"reading {int8.calibration}")
+    report(f"reading calibration data from {int8.calibration}")
     calibration = int8.read(source.manifest)
     with replaced_folder(out) as folder:
         _copy(source, folder)
@@ -158,7 +159,7 @@ def add_int8(
     if keep:
         files["int8"] = _write_graphs(package, made)
     else:
-        report("int8: slower than FP32 on this machine, so it is left out (use --keep-slower to keep it)")
+        report("int8: slower than FP32 on this machine, so not added (--keep-slower adds it)")
     auto = {key: one for key, one in made.fastest.items() if one in files} if keep else {"cpu": "fp32"}
     others = {key: one for key, one in package.manifest.auto.items() if key != CPU_WITHOUT_VNNI}
     manifest = replace(package.manifest, files=files, auto={**others, **auto})
@@ -180,7 +181,7 @@ def _quantize(package: Package, calibration: CalibrationData, int8: Int8Options,
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         evaluation = None
         if int8.eval_data is not None:
-            report(f"reading {int8.eval_data}")
+            report(f"reading evaluation data from {int8.eval_data}")
             material = open_calibration_source(package.manifest, int8.eval_data, int8.ferplus)
             evaluation = material.evaluation(Path(scratch), int8.eval_split)
         else:

@@ -199,7 +199,9 @@ def _dropped(kind: str, key: str, value: Any, where: str) -> bool:
     ungrouped = key == "groups" and (kind in _UNGROUPED or kind.endswith("Transpose"))
     neutral = (1,) if ungrouped else _NEUTRAL.get(key)
     if neutral is not None and value not in neutral:
-        raise ModelError(f"{where} has {key} = {value}, which Keras 3 does not have: change it, or {WAY_OUT}")
+        raise ModelError(
+            f"{where} has {key} = {value}, which Keras 3 does not support: change it, or {WAY_OUT}"
+        )
     return neutral is not None
 
 

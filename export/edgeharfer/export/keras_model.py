@@ -176,9 +176,7 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
     if getattr(model, "inputs", None) is None:
         raise ModelError(f"{name}: the shape of its input is unknown: build the model before you save it")
     if len(model.inputs) != 1:
-        raise ModelError(
-            f"{name}: takes {len(model.inputs)} inputs, but only one picture or clip is supported"
-        )
+        raise ModelError(f"{name}: takes {len(model.inputs)} inputs, but only one image or clip is supported")
     model = as_functional(model)
     dtype = _dtype(model, name)
     model = _convertible(_in_float32(model, dtype))
@@ -341,7 +339,7 @@ def read_config(source: ModelSource) -> tuple[dict[str, Any], str | None]:
             _check_weights(file.get("model_weights", file), name)
         if text is None:
             raise ModelError(
-                f"{name}: contains weights but no model: save the whole model, or give the architecture's "
+                f"{name}: contains weights but no model: save the whole model, or pass the architecture's "
                 "JSON file as MODEL and this file as --weights"
             )
     elif source.kind == "json":
@@ -438,4 +436,4 @@ def _check_ops(folder: Path) -> None:
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         for node in nodes:
             if node.op in _UNSAFE_OPS:
-                raise ModelError(f"{folder}: operator {node.name!r} ({node.op}) touches files or runs code")
+                raise ModelError(f"{folder}: operator {node.name!r} ({node.op}) accesses files or runs code")

@@ -128,8 +128,8 @@ def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: st
     shown = " x ".join("?" if one is None else str(one) for one in dims) or "unknown"
     if len(dims) not in _ORDERS:
         raise ModelError(
-            f"{name}: its input {given.name!r} is {shown}, neither a picture nor a clip; for key points and "
-            "the like, write a task of your own (docs/python.md)"
+            f"{name}: its input {given.name!r} is {shown}, neither an image nor a clip; for key points and "
+            "similar input, write your own task (docs/python.md)"
         )
     if known is None and options.layout == "auto":
         known, channels = _order_of_first_convolution(model, given.name, len(dims))
@@ -142,7 +142,7 @@ def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: st
         )
     if len(orders) > 1:
         raise ConfigError(
-            f"{name}: its input {given.name!r} is {shown}: channels first or last? Give --layout nchw or nhwc"
+            f"{name}: its input {given.name!r} is {shown}: channels first or last? Pass --layout nchw or nhwc"
         )
     [order] = orders
     by_letter = dict(zip(order, dims, strict=True))
@@ -157,7 +157,7 @@ def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: st
             continue
         by_letter[letter] = by_letter[letter] or value
         if by_letter[letter] is None:
-            raise ConfigError(f"{name}: the {what} of its input {shown} is free: give {option}")
+            raise ConfigError(f"{name}: the {what} of its input {shown} is not fixed: pass {option}")
         if value is not None and by_letter[letter] != value:
             raise ConfigError(f"{name}: the {what} of its input is {by_letter[letter]}, not {value}")
     batch = by_letter["n"]

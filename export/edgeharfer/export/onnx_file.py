@@ -103,7 +103,7 @@ def _beside(path: Path, location: str) -> Path:
         raise ModelError(f"{where}: not a file in the folder of the model: save the model again")
     found = (folder / location).resolve()
     if not found.is_relative_to(folder):
-        raise ModelError(f"{where}: a link that leads out of the folder of the model: copy the file there")
+        raise ModelError(f"{where}: a link to a place outside the folder of the model: copy the file into it")
     if not found.is_file():
         raise ModelError(f"{where}: no such file: copy it into the folder of the model")
     return found

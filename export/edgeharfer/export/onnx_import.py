@@ -88,7 +88,7 @@ def only_input(model: Any, name: str) -> Any:
     if len(inputs) != 1:
         names = ", ".join(one.name[:40] for one in inputs[:8])
         raise ModelError(
-            f"{name}: takes {len(inputs)} inputs ({names}), but only one picture or clip is supported"
+            f"{name}: takes {len(inputs)} inputs ({names}), but only one image or clip is supported"
         )
     return inputs[0]
 
@@ -360,7 +360,7 @@ def _free_batch(model: Any, axes: Axes, name: str, samples: _Samples) -> tuple[A
             return made, batch
     if axes.batch not in (None, 1):
         raise ModelError(
-            f"{name}: takes batches of {axes.batch} only: export it with a free batch, or with 1"
+            f"{name}: its batch size is fixed at {axes.batch}: export it with a free batch size, or with 1"
         )
     hint = "" if samples.tolerance == CLOSE else ": it is quantized, so export the float model"
     raise ModelError(f"{name}: cannot be converted: {reasons[0]}{hint}")

@@ -29,7 +29,7 @@ def check_output_folder(out: Path) -> None:
     """
     usable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
     if out.is_symlink() or (out.exists() and not usable):
-        raise ConfigError(f"{out}: exists and is not a model package: give another --out")
+        raise ConfigError(f"{out}: exists and is not a model package: choose another --out")
 
 
 def to_graph(model: Any, role: str) -> Graph:

@@ -7,9 +7,12 @@ from typing import Any
 
 from edgeharfer.export import backend
 from edgeharfer.export.onnx_graph import copy_model
+from edgeharfer.runtime.errors import ConfigError
 
 HALF_MIN_VALUES = 256
 """Minimum size of a tensor that is stored as float16; smaller ones do not pay for the Cast."""
+
+_WITH_SUBGRAPHS = ("If", "Loop", "Scan")
 
 
 def to_fp32(model: Any) -> Any:
@@ -18,10 +21,27 @@ def to_fp32(model: Any) -> Any:
 
 
 def to_fp16(model: Any) -> Any:
-    """Convert weights and arithmetic to float16, with float32 input and output, for GPUs."""
+    """Convert weights and arithmetic to float16, with float32 input and output, for GPUs.
+
+    Casts of the graph itself stay as they are, since each names its type.
+
+    Raises:
+        ConfigError: The graph holds a loop or a branch, which the converter breaks.
+    """
     float16 = backend.load("onnxconverter_common.float16")
+    model = copy_model(model)
+    held = sorted({node.op_type for node in model.graph.node if node.op_type in _WITH_SUBGRAPHS})
+    if held:
+        raise ConfigError(
+            f"fp16: the graph holds {', '.join(held)}, for which there is no FP16 form: leave fp16 out"
+        )
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    for number, node in enumerate(casts):
+        node.name = node.name or f"cast/{number}"
     with backend.quiet():
-        return float16.convert_float_to_float16(copy_model(model), keep_io_types=True)
+        return float16.convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=[node.name for node in casts]
+        )
 
 
 RECIPES: dict[str, Callable[[Any], Any]] = {"fp32": to_fp32, "fp16": to_fp16}

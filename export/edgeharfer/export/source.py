@@ -109,7 +109,7 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
         raise ConfigError(f"{path}: has its own weights: --weights belongs to a .json architecture")
     if not path.exists():
         raise ModelError(
-            f"{path}: no such model: give a .keras, .h5, .hdf5, .onnx or .tflite file, a SavedModel or a "
+            f"{path}: no such model: pass a .keras, .h5, .hdf5, .onnx or .tflite file, a SavedModel or a "
             "run's folder"
         )
     if path.is_dir() and (path / RUN_MODEL).is_file():
@@ -135,7 +135,7 @@ def _labels_beside(path: Path) -> dict[str, object]:
 
 def _weights_of(path: Path, weights: Path | None) -> Path:
     if weights is None:
-        raise ConfigError(f"{path}: an architecture without weights: give their .h5 file as --weights")
+        raise ConfigError(f"{path}: an architecture without weights: pass their .h5 file as --weights")
     if not weights.is_file() or weights.suffix.lower() not in HDF5:
         raise ConfigError(f"{weights}: no such .h5 or .hdf5 file of weights")
     return weights
@@ -223,7 +223,9 @@ def _pick(record: dict[str, object], name: str | None, where: str) -> tuple[dict
     only = next(iter(packages)) if len(packages) == 1 else None
     picked = name if name in packages else only
     if picked is None:
-        raise ConfigError(f"{where}: holds several packages: choose --name from {', '.join(packages)}")
+        raise ConfigError(
+            f"{where}: contains several packages: choose one with --name from {', '.join(packages)}"
+        )
     return check_keys({**common, **packages[picked], "name": name or picked}, where), picked
 
 
@@ -235,7 +237,7 @@ def check_keys(facts: dict[str, object], where: str) -> dict[str, object]:
     """
     if unknown := sorted(set(facts) - {*_MANIFEST_KEYS, *_OWN_KEYS}):
         raise ModelError(
-            f"{where}: unknown key {unknown[0]!r}; known are {', '.join(_MANIFEST_KEYS + _OWN_KEYS)}"
+            f"{where}: unknown key {unknown[0]!r}; known keys: {', '.join(_MANIFEST_KEYS + _OWN_KEYS)}"
         )
     return facts
 

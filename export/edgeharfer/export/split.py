@@ -60,7 +60,7 @@ def split_model(model: Any, name: str, frames: int | None = None) -> SplitModel:
     length = shape[1] or frames
     if length is None:
         raise ConfigError(
-            f"{name}: the number of frames is not fixed: give --frames, or window.frames in package.json"
+            f"{name}: the number of frames is not fixed: pass --frames, or set window.frames in package.json"
         )
     frame = keras.Input(shape[2:], name="image")
     features, window = _walk(model, frame, length, name)

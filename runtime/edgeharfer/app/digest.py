@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.app.intensity import IntensityEstimator
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.scene import intensity_to_dict
 from edgeharfer.report.report import Report
 from edgeharfer.report.rows import FrameRow
 from edgeharfer.report.statistics import PersonStatistics
 from edgeharfer.report.summary import round_values
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 MAX_POINTS = 400
+MAX_BOXES = 2400
+"""Boxes of a person over the video: four a second in ten minutes."""
 MAX_PEOPLE = 12
 MAX_SEGMENTS = 200
 MIN_MESSAGE_SHARE = 0.5
@@ -80,21 +82,22 @@ class ReportDigest:
             "share": round(share, 4),
             **intensity_to_dict(self._mean_intensity(person.rows, report.labels)),
             "message": self.messages.get(leader[0], "") if leader and share >= MIN_MESSAGE_SHARE else "",
-            "points": [self._point(rows, report.labels) for rows in _bins(person.rows)],
+            "best": _best(person.rows),
+            "points": [self._point(rows, report.labels) for rows in _bins(person.rows, MAX_POINTS)],
+            "boxes": [] if report.stills else [_box(rows[0]) for rows in _bins(person.rows, MAX_BOXES)],
         }
 
     def _point(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> dict[str, Any]:
         """One point of the chart for a bin of consecutive samples."""
         middle = rows[len(rows) // 2]
         strength = self._mean_intensity(rows, labels)
-        box = middle.face.box
         return {
             "t": middle.sample.time_s,
             "label": middle.label,
             "score": middle.score,
             "intensity": None if strength is None else round(strength, 4),
             "probs": [round(p, 4) for p in _mean_probs(rows)],
-            "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
+            "box": _corners(middle),
         }
 
     def _mean_intensity(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> float | None:
@@ -117,9 +120,25 @@ def _longest(report: Report) -> list[PersonStatistics]:
     return sorted(longest, key=lambda person: person.track)
 
 
-def _bins(rows: Sequence[FrameRow]) -> list[Sequence[FrameRow]]:
-    """Split the rows, in order of time, into at most `MAX_POINTS` bins."""
-    size = -(-len(rows) // MAX_POINTS)
+def _best(rows: Sequence[FrameRow]) -> dict[str, Any]:
+    """When the face is seen best, and its box then: the largest one that the detector is sure of."""
+    best = max(rows, key=lambda row: row.face.score * row.face.box.area)
+    return {"t": best.sample.time_s, "box": _corners(best)}
+
+
+def _box(row: FrameRow) -> dict[str, Any]:
+    """A sample of a face, to be marked in the video."""
+    return {"t": row.sample.time_s, "label": row.label, "score": row.score, "box": _corners(row)}
+
+
+def _corners(row: FrameRow) -> list[int]:
+    box = row.face.box
+    return [round(box.x), round(box.y), round(box.width), round(box.height)]
+
+
+def _bins(rows: Sequence[FrameRow], most: int) -> list[Sequence[FrameRow]]:
+    """Split the rows, in order of time, into at most `most` bins."""
+    size = -(-len(rows) // most)
     return [rows[start : start + size] for start in range(0, len(rows), max(1, size))]
 
 

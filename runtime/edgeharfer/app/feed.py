@@ -12,10 +12,12 @@ from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.http.errors import HttpError
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.live_feed import LiveFeed, Snapshot, status_to_dict
+from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
 
 Phase = Literal["off", "starting", "running", "ended", "failed"]
+SourceKind = Literal["live", "video", "pictures"]
 
 INTERVAL_S = 1 / 20
 """Shortest time between two encoded pictures."""
@@ -80,10 +82,16 @@ class AppFeed(LiveFeed):
             self._begin(source)
         self.notify()
 
-    def set_source(self, source: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
+    def set_source(self, source: Source, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
         """Publish the opened source and the loaded models, before the first picture."""
+        kind: SourceKind = "live" if source.live else "pictures" if source.photographs else "video"
         with self._lock:
-            self._run = {"source": display_name(source), "models": dict(models), "providers": dict(providers)}
+            self._run = {
+                "source": display_name(source.name),
+                "kind": kind,
+                "models": dict(models),
+                "providers": dict(providers),
+            }
         self.notify()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
@@ -120,7 +128,7 @@ class AppFeed(LiveFeed):
     def _begin(self, source: str) -> None:
         self._phase = "starting" if source else "off"
         self._error = ""
-        self._run = {"source": source, "models": {}, "providers": {}}
+        self._run = {"source": source, "kind": None, "models": {}, "providers": {}}
         self._details = {"people": [], "action": None, "history": [], "likely": []}
         self._scene = self._make_scene()
         self._latest = self._status = None

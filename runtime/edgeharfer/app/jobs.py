@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeharfer.app.annotated import ANNOTATED
 from edgeharfer.app.settings import MEGABYTE, Settings, UserLimits
 from edgeharfer.app.sniff import HEAD_BYTES, sniff
-from edgeharfer.app.sources import strip_folders
+from edgeharfer.app.wording import page_message
 from edgeharfer.app.worker import DIGEST, AnalysisRequest
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.report.inputs import folder_name
@@ -31,6 +32,7 @@ FILES: Mapping[str, str] = {
     "frames.csv": "text/csv; charset=utf-8",
     "actions.csv": "text/csv; charset=utf-8",
     "summary.json": "application/json",
+    ANNOTATED: "video/mp4",
 }
 """Files of a report that can be downloaded, with their media types."""
 REPORT = "report"
@@ -59,6 +61,7 @@ class AnalysisJob:
         share: Share of the analysis that is done, 0 to 1.
         error: Why the job failed, "" if it did not.
         still: Whether the upload is a picture.
+        annotated: Whether a copy of a video with boxes and names was asked for.
         file: The uploaded file, None until it is complete.
         ended_s: When the analysis ended, in monotonic seconds.
         task: The running analysis.
@@ -74,6 +77,7 @@ class AnalysisJob:
     share: float = 0.0
     error: str = ""
     still: bool = False
+    annotated: bool = False
     file: Path | None = None
     ended_s: float | None = None
     task: asyncio.Task[None] | None = None
@@ -122,13 +126,14 @@ class JobQueue:
         waiting = [one for one in self._jobs.values() if one.phase in ("waiting", "working")]
         return job.to_dict(waiting.index(job) if job in waiting else 0)
 
-    def open(self, name: str, size: int | None, address: str) -> AnalysisJob:
+    def open(self, name: str, size: int | None, address: str, *, annotated: bool = False) -> AnalysisJob:
         """Create the job of an upload that is about to be sent.
 
         Args:
             name: The client's name for the file.
             size: Content-Length in bytes, None if unknown.
             address: Client address, for the limit per address.
+            annotated: Whether to write a copy of a video with boxes and names.
 
         Raises:
             HttpError: The upload is too large, the disk is full, or there are too many jobs.
@@ -143,6 +148,7 @@ class JobQueue:
         stem = folder_name(name)[:_MAX_NAME]
         deadline = BodyDeadline(self._clock, limits, limits.upload_s)
         job = AnalysisJob(secrets.token_urlsafe(16), self._workspace.new_folder(), stem, address, deadline)
+        job.annotated = annotated
         self._jobs[job.id] = job
         return job
 
@@ -264,7 +270,7 @@ class JobQueue:
             job.share = float(message["share"])
         elif "failed" in message:
             _log.info("analysis failed: %s", message["failed"])
-            job.phase, job.error = "failed", strip_folders(str(message["failed"]))
+            job.phase, job.error = "failed", page_message(message["failed"])
         elif "done" in message:
             job.phase, job.share = "done", 1.0
 
@@ -281,6 +287,7 @@ class JobQueue:
             messages=self._messages,
             context=None if settings.context is None else str(settings.context),
             limits=asdict(settings.limits),
+            annotated=job.annotated,
         )
 
     def _remove_oldest(self) -> None:

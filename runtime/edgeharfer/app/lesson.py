@@ -18,7 +18,7 @@ from edgeharfer.app.jobs import MIN_FREE_BYTES, STOP_TIMEOUT_S
 from edgeharfer.app.lesson_worker import LessonRequest
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.sniff import HEAD_BYTES, sniff
-from edgeharfer.app.sources import strip_folders
+from edgeharfer.app.wording import page_message
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.child import start_child, stop_child
 from edgeharfer.runtime.http.errors import HttpError
@@ -187,9 +187,11 @@ class ClassLesson:
         if "share" in message:
             self._share = float(message["share"])
         elif "failed" in message:
-            self._fail(strip_folders(str(message["failed"])))
+            self._fail(page_message(message["failed"]))
         elif "taught" in message:
-            self._phase, self._share, self._result = "taught", 1.0, message["taught"]
+            warnings = [page_message(one) for one in message["taught"]["warnings"]]
+            self._result = {**message["taught"], "warnings": warnings}
+            self._phase, self._share = "taught", 1.0
 
     def _fail(self, reason: str) -> None:
         _log.info("teaching failed: %s", reason)

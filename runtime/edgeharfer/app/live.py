@@ -11,13 +11,14 @@ from typing import Any
 
 from edgeharfer.app.feed import AppFeed
 from edgeharfer.app.scene import SceneSummary
-from edgeharfer.app.sources import display_name, strip_folders
+from edgeharfer.app.sources import display_name
+from edgeharfer.app.wording import bug_message, page_message
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import Runner
-from edgeharfer.runtime.source import open_source
+from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.address import redact_within
 from edgeharfer.runtime.source.decode_devices import AUTO
 from edgeharfer.runtime.tasks import ACTION
@@ -60,12 +61,32 @@ class LiveSession:
 
     async def start(self, spec: str) -> None:
         """Start a source, and stop the current one."""
+
+        def open_it(stopping: Callable[[], bool]) -> Source:
+            return open_source(
+                spec,
+                follow_redirects=self._follow_redirects,
+                decode=self._decode,
+                clock=self._clock,
+                stopping=stopping,
+            )
+
+        await self.start_source(display_name(spec), open_it)
+
+    async def start_source(self, name: str, open_it: Callable[[Callable[[], bool]], Source]) -> None:
+        """Start a source, and stop the current one.
+
+        Args:
+            name: Name of the source, as clients may see it.
+            open_it: Opens the source in the thread of the run; its argument tells whether to stop. The run
+                closes the source.
+        """
         async with self._changing:
             await self._join()
             self._stop = threading.Event()
-            self.feed.begin(display_name(spec))
+            self.feed.begin(name)
             self.feed.watched_s = self._clock.monotonic()
-            self._thread = threading.Thread(target=self._run, args=(spec, self._stop), name="live")
+            self._thread = threading.Thread(target=self._run, args=(open_it, self._stop), name="live")
             self._thread.start()
 
     async def stop(self) -> None:
@@ -102,33 +123,26 @@ class LiveSession:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    def _run(self, spec: str, stop: threading.Event) -> None:
+    def _run(self, open_it: Callable[[Callable[[], bool]], Source], stop: threading.Event) -> None:
         """Run in the thread; an error is shown on the page."""
         error = ""
         try:
-            self._process(spec, stop)
+            self._process(open_it, stop)
         except KeyboardInterrupt:  # stopped while the source was opened
             pass
         except EdgeharferError as failure:
             _log.warning("the live view failed: %s", failure)
-            error = strip_folders(str(failure))
+            error = page_message(failure)
         except Exception as bug:
             _log.exception("the live view failed with an internal error")
-            reason = f"{type(bug).__name__}: {redact_within(str(bug))}"
-            error = strip_folders(f"internal error, please report it: {reason}")
+            error = bug_message(redact_within(f"{type(bug).__name__}: {bug}"))
         self.feed.end(error)
 
-    def _process(self, spec: str, stop: threading.Event) -> None:
-        with open_source(
-            spec,
-            follow_redirects=self._follow_redirects,
-            decode=self._decode,
-            clock=self._clock,
-            stopping=stop.is_set,
-        ) as source:
+    def _process(self, open_it: Callable[[Callable[[], bool]], Source], stop: threading.Event) -> None:
+        with open_it(stop.is_set) as source:
             pipeline = self._loaded_pipeline()
             pipeline.reset()
-            self.feed.set_source(source.name, pipeline.models, pipeline.providers)
+            self.feed.set_source(source, pipeline.models, pipeline.providers)
             with Capture(source, pace="realtime", clock=self._clock) as capture:
                 Runner(pipeline, capture, [self.feed], stopping=stop.is_set, clock=self._clock).run()
 

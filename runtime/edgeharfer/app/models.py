@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeharfer.app.context import read_table
-from edgeharfer.app.intensity import IntensityEstimator, for_prior
 from edgeharfer.app.likely import LikelyActions
 from edgeharfer.app.messages import read_messages
 from edgeharfer.app.scene import SceneSummary
@@ -15,6 +14,7 @@ from edgeharfer.report.palette import label_styles
 from edgeharfer.runtime.inference.manifest import Manifest
 from edgeharfer.runtime.inference.package import Package, load_package
 from edgeharfer.runtime.tasks import ACTION, EMOTION, TASKS
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator, for_prior
 from edgeharfer.runtime.versions import product_version
 
 DEFAULT_PRIOR = "package"

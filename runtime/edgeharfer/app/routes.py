@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from edgeharfer.app.access import COOKIE, SESSION_S, WRONG_TOKEN_WINDOW_S, Authenticator, Verdict
+from edgeharfer.app.browser_camera import MAX_IMAGE_BYTES, BrowserCamera, receive_images
 from edgeharfer.app.jobs import FILES, REPORT, AnalysisJob, JobQueue, digest_file
 from edgeharfer.app.lesson import MAX_EXAMPLE_BYTES, ClassLesson
 from edgeharfer.app.live import LiveSession
 from edgeharfer.app.models import LiveModels
 from edgeharfer.app.settings import Settings
 from edgeharfer.app.sources import display_name, list_sources, resolve_choice
+from edgeharfer.app.websocket import WebSocket, upgrade
 from edgeharfer.app.workspace import Workspace
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.http.body import BodyDeadline, read_body
@@ -28,7 +30,9 @@ MAX_SOURCE_LENGTH = 2000
 TICK_S = 1.0
 UPLOAD_TYPE = "application/octet-stream"
 """Media type of uploads. Cross-site forms cannot send it, and scripts need a CORS preflight, which fails."""
-OPEN_PATHS = frozenset({"/login", "/api/login", "/app.css", "/login.js", "/icon.svg", "/healthz"})
+OPEN_PATHS = frozenset(
+    {"/login", "/api/login", "/app.css", "/login.js", "/parts.js", "/icon.svg", "/healthz"}
+)
 """Paths without a token: the login page and its files, and the health check."""
 _VIEWER = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -67,6 +71,7 @@ class Routes:
                 Route("POST", "/api/live", self._start),
                 Route("DELETE", "/api/live", self._stop),
                 Route("GET", "/api/live/view", self._view),
+                Route("GET", "/api/live/camera", self._camera),
                 Route("POST", "/api/jobs", self._upload),
                 Route("GET", "/api/jobs/{job}", self._state),
                 Route("GET", "/api/lesson", self._lesson),
@@ -175,7 +180,9 @@ class Routes:
             raise HttpError(400, f"source must be a string of 1 to {MAX_SOURCE_LENGTH} characters")
         spec = resolve_choice(choice.strip(), self._settings)
         if spec is None:
-            raise HttpError(403, "this source has to be given with --source when the app is started")
+            raise HttpError(
+                403, "from another machine only the sources that the app was started with can be watched"
+            )
         await self.live.start(spec)
         return json_response({"source": display_name(spec)}, 202)
 
@@ -194,12 +201,23 @@ class Routes:
             snapshot.state + jpeg, UPLOAD_TYPE, headers={"X-State-Bytes": str(len(snapshot.state))}
         )
 
+    async def _camera(self, request: Request) -> Response:
+        """A WebSocket for the images of the browser's camera."""
+        image_s = self._settings.limits.image_s
+        return upgrade(request, self._watch_browser, max_bytes=MAX_IMAGE_BYTES, message_s=image_s)
+
+    async def _watch_browser(self, socket: WebSocket) -> None:
+        camera = BrowserCamera(self._clock)
+        await self.live.start_source(camera.name, lambda stopping: camera)
+        await receive_images(socket, camera)
+
     async def _upload(self, request: Request) -> Response:
         if request.media_type != UPLOAD_TYPE:
             raise HttpError(415, f"send the file as {UPLOAD_TYPE}")
         if request.body.length == 0:
             raise HttpError(400, "the file is empty")
-        job = self.jobs.open(request.query.get("name", ""), request.body.length, request.client)
+        name, annotated = request.query.get("name", ""), request.query.get("annotated") == "1"
+        job = self.jobs.open(name, request.body.length, request.client, annotated=annotated)
         await self.jobs.receive(job, read_body(request.body, job.deadline))
         return json_response(self.jobs.state(job), 202)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeharfer.app.intensity import IntensityEstimator, intensity_word
 from edgeharfer.app.likely import LikelyActions, Suggestion, mean_emotion
 from edgeharfer.app.messages import MessageComposer
 from edgeharfer.runtime.result import Result
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator, intensity_word
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Action, TrackedFace
 
 HISTORY = 12

@@ -31,6 +31,7 @@ class UserLimits(HttpLimits):
         memory_mb: Memory of an analysis in addition to that of its models.
         upload_s: Duration of an upload.
         viewers: Viewers of the live view at a time.
+        image_s: Time within which each image of a browser's camera has to arrive.
     """
 
     upload_mb: float = 200.0
@@ -45,6 +46,7 @@ class UserLimits(HttpLimits):
     memory_mb: int = 2048
     upload_s: float = 1800.0
     viewers: int = 32
+    image_s: float = 10.0
 
     @property
     def upload_bytes(self) -> int:

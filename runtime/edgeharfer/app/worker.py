@@ -32,6 +32,8 @@ from edgeharfer.runtime.strict_json import compact_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
 DIGEST = "digest.json"
+ANALYSIS_SHARE = 0.6
+"""Share of the progress that is the analysis, where a video is written as well."""
 NICENESS = 5
 """Lower priority than the live view."""
 
@@ -51,6 +53,7 @@ class AnalysisRequest:
         messages: Message of each emotion label.
         context: The context table; None for the shipped one.
         limits: Fields of `UserLimits`.
+        annotated: Whether to write a copy of a video with boxes and names.
     """
 
     file: str
@@ -63,6 +66,7 @@ class AnalysisRequest:
     messages: dict[str, str] = field(default_factory=dict)
     context: str | None = None
     limits: dict[str, Any] = field(default_factory=dict)
+    annotated: bool = False
 
     def to_line(self) -> bytes:
         """The request as one line of JSON."""
@@ -89,11 +93,13 @@ def analyze(
     limits, path = UserLimits(**request.limits), Path(request.file)
     (check_picture if request.still else check_video)(path, limits)
     # Imported late: loading models and charts takes seconds, which a rejected upload need not wait for.
+    from edgeharfer.app.annotated import ANNOTATED, write_annotated
     from edgeharfer.app.digest import ReportDigest
     from edgeharfer.app.models import load_intensity_estimator
     from edgeharfer.report.analyzer import Analyzer
-    from edgeharfer.report.inputs import ReportTask, make_input
+    from edgeharfer.report.inputs import make_input
     from edgeharfer.report.job import ReportJob
+    from edgeharfer.report.task import ReportTask
 
     pipeline = {**request.pipeline, "backend": Backend(**request.pipeline.get("backend", {}))}
     if request.signature_key is not None:
@@ -105,15 +111,29 @@ def analyze(
         check_length(source, path, limits)
     folder = Path(request.folder)
     job = ReportJob(analyzer, duration_s=limits.video_s, decode=request.decode)
-    written = job.analyze(ReportTask(make_input(str(path)), folder, "", False), progress, stopping)
+    share = ANALYSIS_SHARE if request.annotated and not request.still else 1.0
+    written = job.analyze(
+        ReportTask(make_input(str(path)), folder, "", False), lambda done: progress(share * done), stopping
+    )
     if written is None:
         return False
+    if share < 1.0:
+        with open_source(path, decode=request.decode) as source:
+            write_annotated(
+                source,
+                written.report,
+                folder / ANNOTATED,
+                lambda done: progress(share + (1 - share) * done),
+                stopping,
+            )
+        if stopping():
+            return False
     reading = ReportDigest(
         load_intensity_estimator(pipeline),
         LikelyActions(read_table(_path(request.context))),
         request.messages,
     )
-    digest = compact_json(reading.digest(written.report))
+    digest = compact_json({**reading.digest(written.report), "annotated": share < 1.0})
     (folder / DIGEST).write_text(digest, encoding="ascii")
     return True
 

@@ -12,6 +12,7 @@ from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detector import Detector, crop_region
 from edgeharfer.runtime.source import Source, open_source
 from edgeharfer.runtime.source.base import BaseSource
+from edgeharfer.runtime.source.video import VideoFileSource
 from edgeharfer.runtime.types import Box, Frame, Image
 
 FACE_CUT = 2.2
@@ -52,15 +53,20 @@ class LoopedVideo(BaseSource):
     def _next(self) -> Frame | None:
         frame = self._read()
         if frame is None:
-            self._source.close()
-            self._source = self._open()
-            self._offset_s = self._last_s + self._step_s
+            self._start_again()
             frame = self._read()
         if frame is None:
             raise SourceError(f"{self.name}: the video has no frames")
         self._last_s = self._offset_s + frame.pts_s
         self._count += 1
         return Frame(self._count - 1, self._last_s, frame.captured_s, frame.picture)
+
+    def _start_again(self) -> None:
+        """Rewind the file: a run opens its file once, and opening takes as long as several frames."""
+        self._offset_s = self._last_s + self._step_s
+        if not (isinstance(self._source, VideoFileSource) and self._source.rewind()):
+            self._source.close()
+            self._source = self._open()
 
     def _read(self) -> Frame | None:
         """Read from the file, which may leave out frames that this video need not deliver."""

@@ -46,7 +46,7 @@ def freeze(env: FaultEnvironment) -> float:
         before = run.count("result")
         keep_running(run, max(1.0, 2 * (MAX_IN_FLIGHT + 1) * run.interval_s))
         if run.count("result") > before + MAX_IN_FLIGHT:
-            raise RecoveryError("there were results for a frozen picture")
+            raise RecoveryError("there were results for a frozen frame")
         env.server.frozen = False
         return run.wait_for_result()
 
@@ -66,7 +66,7 @@ def corrupt(env: FaultEnvironment) -> float:
         worst_s = max(worst_s, run.wait_for_result())
         run.stop()
         if not run.rows[-1]["source"]["bad_pictures"]:
-            raise RecoveryError("no damaged picture was counted")
+            raise RecoveryError("no damaged frame was counted")
         return worst_s
 
 
@@ -94,11 +94,11 @@ def check_boxes(run: WatchedRun, width: int, height: int) -> None:
         left, top, across, down = face["box"]
         inside = -across < left < width and -down < top < height
         if not inside or across > 2 * width or down > 2 * height:
-            raise RecoveryError(f"face at {face['box']} is outside a picture of {width}x{height}")
+            raise RecoveryError(f"face at {face['box']} is outside the frame of {width}x{height}")
 
 
 def slow(env: FaultEnvironment) -> float:
-    """Send three pictures a second, which is not a fault; return the longest time without a result."""
+    """Send three frames per second, which is not a fault; return the longest time without a result."""
     with env.run() as run:
         env.server.fps = SLOW_FPS
         slowed_s = max(run.wait_for_result() for _ in range(SETTLING_RESULTS))
@@ -154,10 +154,10 @@ def keep_running(run: WatchedRun, seconds: float) -> None:
 SOURCE_FAULTS = (
     Fault("drop", "the source disconnects and returns", 2.0, drop),
     Fault("stall", "the source stops sending", 2.0, stall),
-    Fault("freeze", "the source repeats the same picture", 2.0, freeze),
-    Fault("corrupt", "every second picture is damaged", 2.0, corrupt),
-    Fault("resize", "pictures of three other sizes", 2.0, resize),
-    Fault("slow", "three pictures a second", 2.0, slow),
+    Fault("freeze", "the source repeats the same frame", 2.0, freeze),
+    Fault("corrupt", "every second frame is damaged", 2.0, corrupt),
+    Fault("resize", "frames of three other sizes", 2.0, resize),
+    Fault("slow", "three frames per second", 2.0, slow),
     Fault("reader-killed", "the reader process is killed", 5.0, reader_killed),
     Fault("reader-hangs", "the reader process hangs", 12.0, reader_hangs),
 )

@@ -11,7 +11,8 @@ from importlib import import_module
 
 import click
 
-from edgeharfer.cli.group import Group
+from edgeharfer.cli.group import Group, with_bold_help
+from edgeharfer.cli.progress import progress_shown
 from edgeharfer.cli.stopping import Signals
 from edgeharfer.cli.streams import (
     drop_output,
@@ -19,25 +20,26 @@ from edgeharfer.cli.streams import (
     open_closed_streams,
     wrap_output,
 )
+from edgeharfer.cli.style import BAD, mark, use_color
 from edgeharfer.runtime.child import disable_core_dumps
 from edgeharfer.runtime.errors import EdgeharferError, MissingExtra
 
 COMMANDS = {
-    "run": "Recognise actions and emotions in a camera, file or stream.",
+    "run": "Recognise actions and emotions in video from a camera, file or stream.",
     "analyze": "Write reports on videos and images: charts, CSV, JSON and PDF.",
     "app": "Open the web app: live view, uploads, recordings and reports in a browser.",
     "tasks": "List the available tasks.",
     "models": "List, show, verify, sign and install model packages.",
     "doctor": "Check this installation and show the command that fixes each problem.",
-    "evaluate": "Measure the accuracy of a package or Keras model on labelled data.",
+    "evaluate": "Measure the accuracy of a package or model file on labelled data.",
     "benchmark": "Benchmark packages on this machine, against other engines and end to end.",
-    "tune": "Find the fastest provider, precision and threads for each package.",
+    "tune": "Find the fastest provider, precision and number of threads for each package.",
     "prepare": "Convert Kaggle's fer2013.csv to images; list duplicates and damaged images.",
     "train": "Train an emotion or action model.",
-    "teach": "Teach an action package from a few clips of each class, without TensorFlow.",
-    "export": "Export a Keras model to a model package.",
-    "inspect": "Show what a model file takes and gives, and what fits it on labelled data.",
-    "kiosk": "Run and manage the kiosk service: a screen with a camera.",
+    "teach": "Create an action package from a few clips per class, without TensorFlow.",
+    "export": "Export a Keras, ONNX or TensorFlow Lite model to a model package.",
+    "inspect": "Show the inputs and outputs of a model file, and find the settings that fit it.",
+    "kiosk": "Install, run and manage the kiosk service: a screen with a camera.",
     "chaos": "Inject faults on this device and measure the recovery from each.",
     "calibrate": "Choose a calibration set for INT8 quantization.",
 }
@@ -55,7 +57,7 @@ class LazyGroup(Group):
             return None
         command = getattr(import_module(f"edgeharfer.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
-        return command
+        return with_bold_help(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -64,7 +66,7 @@ class LazyGroup(Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgeharfer")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def cli(debug: bool) -> None:
     """Recognise what people in front of a camera do and how they feel, on the device itself."""
 
@@ -151,7 +153,7 @@ def _dispatch(arguments: list[str]) -> int:
     if "_EDGEHARFER_COMPLETE" in os.environ:  # shell completion request
         cli.main(arguments, prog_name="edgeharfer")
     try:
-        with cli.make_context("edgeharfer", arguments) as context:
+        with cli.make_context("edgeharfer", arguments, color=use_color()) as context, progress_shown():
             cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -185,5 +187,5 @@ def _fail(message: str, code: int, debug: bool) -> int:
         from edgeharfer.runtime.source.address import redact_within
 
         message = redact_within(message)
-    print(f"edgeharfer: {message}", file=sys.stderr)
+    click.echo(f"{mark('edgeharfer:', BAD)} {message}", err=True, color=use_color())
     return code

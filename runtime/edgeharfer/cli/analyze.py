@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgeharfer.cli.extras import check_extra, needs_extra
 from edgeharfer.cli.options import (
@@ -19,9 +20,10 @@ from edgeharfer.cli.options import (
     path_option,
     task_option,
 )
-from edgeharfer.cli.progress import ProgressBar
+from edgeharfer.cli.progress import BatchProgress
 from edgeharfer.cli.stopping import stop_signals
-from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.errors import ConfigError, SourceError
+from edgeharfer.runtime.staging import remove_all_abandoned
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
 if TYPE_CHECKING:
@@ -29,26 +31,39 @@ if TYPE_CHECKING:
     from edgeharfer.report.engine import Engine
     from edgeharfer.report.job import ReportJob
     from edgeharfer.report.settings import AnalysisSettings
+    from edgeharfer.report.task import ReportInput
 
 TABLES = ("csv", "parquet", "none")
 
 
 def _read_list(file: str) -> Iterator[str]:
-    """The lines of a list of inputs that are not blank; "-" is standard input."""
-    with click.open_file(file, encoding="utf-8", errors="surrogateescape") as lines:
+    """The lines of a list of inputs that are not blank; "-" is standard input.
+
+    Windows marks text files with a byte order mark, which is not part of the first path.
+    """
+    with click.open_file(file, encoding="utf-8-sig", errors="surrogateescape") as lines:
         yield from (line.rstrip("\r\n") for line in lines if line.strip())
 
 
 def _count_lines(file: str) -> int | None:
-    """Number of inputs in a list; None for standard input, which can be read only once."""
-    return None if file == "-" else sum(1 for _ in _read_list(file))
+    """Number of inputs in a list; None for standard input and pipes, which can be read only once."""
+    return sum(1 for _ in _read_list(file)) if Path(file).is_file() else None
+
+
+def _peeked(items: Iterator[ReportInput], from_list: str) -> Iterator[ReportInput]:
+    """The same inputs, of which there must be one."""
+    first = next(items, None)
+    if first is None:
+        name = "standard input" if from_list == "-" else from_list
+        raise ConfigError(f"{name}: names no inputs; write one path a line")
+    return itertools.chain([first], items)
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="VIDEO|IMAGE|DIR…")
 @click.option(
     "--from", "from_list", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="LIST.txt",
-    help="Also analyse the inputs of this file, one a line; - is standard input.",
+    help="Also analyse the inputs listed in this file, one per line; - reads standard input.",
 )  # fmt: skip
 @path_option("--out", required=True, metavar="DIR", help="Output folder for the reports.")
 @click.option(
@@ -63,7 +78,7 @@ def _count_lines(file: str) -> int | None:
     "--smoothing-s", type=click.FloatRange(0, 3600, min_open=True), default=1.0, show_default=True,
     help="Window of the centered mean, or time constant, in seconds.",
 )  # fmt: skip
-@click.option("--thumbnails", is_flag=True, help="Add thumbnails of the input to the PDF.")
+@click.option("--thumbnails", is_flag=True, help="Add thumbnails of the input to the PDF and HTML.")
 @click.option(
     "--duration",
     type=click.FloatRange(0, min_open=True),
@@ -77,7 +92,7 @@ def _count_lines(file: str) -> int | None:
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(1, 4096), metavar="N",
-    help="Inputs analysed at the same time. Default: 1; with Ray, what its resources allow.",
+    help="Inputs analysed at the same time; default: 1, or with Ray as many as its resources allow.",
 )  # fmt: skip
 @click.option("--ray-address", metavar="ADDRESS", help="Ray cluster; default: start Ray on this machine.")
 @click.option(
@@ -96,7 +111,7 @@ def _count_lines(file: str) -> int | None:
 @task_option
 @config_option
 def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options: Any) -> None:
-    """Write a report on each video, image or folder: CSV, JSON, charts and PDF.
+    """Write reports on videos and images: charts, CSV, JSON and PDF.
 
     \b
     edgeharfer analyze interview.mp4 --out reports
@@ -105,22 +120,26 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
 
     A second run resumes where the first one stopped. Inputs that cannot be read are listed, the others are
     analysed, and the exit code is 2. With several inputs, job.jsonl records what happened to each, and
-    all_summary.csv and all_frames.csv hold the figures of all.
+    all_summary.csv, all_persons.csv and all_frames.csv hold the figures of all.
     """
     if not inputs and from_list is None:
-        raise click.UsageError("no inputs; give files or folders, or --from LIST.txt")
+        raise click.UsageError("no inputs: pass files or folders, or --from LIST.txt")
     with needs_extra("report"):
         from edgeharfer.report.batch import Batch, Workload
         from edgeharfer.report.inputs import check_finite, find_inputs, plan_tasks
         from edgeharfer.report.manifest import JobManifest
         from edgeharfer.report.write import ensure_writable_folder
+    _check_ray_options(options["engine"])
     if options["engine"] == "ray" or options["table"] == "parquet":
         check_extra("scale")
 
     settings = _settings(options)
+    listed = from_list is not None  # an error in a long list must not end the job
     specs = itertools.chain(inputs, () if from_list is None else _read_list(from_list))
-    items = check_finite(find_inputs(specs), options["duration"])
-    known = None if from_list else list(items)
+    items = check_finite(find_inputs(specs, lenient=listed), options["duration"], lenient=listed)
+    known = None if listed else list(items)
+    if from_list is not None:
+        items = _peeked(items, from_list)
     ensure_writable_folder(out)
     with contextlib.ExitStack() as stack:
         models = stack.enter_context(contextlib.ExitStack())
@@ -129,7 +148,7 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
         if _in_workers(options):
             models.close()  # they load their own
         stopping = stack.enter_context(stop_signals())
-        progress = stack.enter_context(ProgressBar())
+        progress = stack.enter_context(BatchProgress())
         tasks = plan_tasks(items if known is None else known, out, report_settings, fresh=options["fresh"])
         if known is None:
             count = _count_lines(from_list) if from_list and not inputs else None
@@ -141,16 +160,29 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
         if manifest:
             manifest.begin(options["engine"], options["workers"])
             stack.enter_context(_finished_job(out, options["table"], stopping))
+        stack.callback(remove_all_abandoned, out)
         left = Batch(_engine(settings, job, options), workload, progress, stopping, manifest, job.clock).run()
     if left:  # so that a command after `&&` does not run without these reports
         click.get_current_context().exit(stopping.exit_code)
 
 
+def _check_ray_options(engine: str) -> None:
+    """Refuse options on the command line that only Ray has, which would otherwise do nothing.
+
+    Raises:
+        UsageError: An option needs `--engine ray`.
+    """
+    context = click.get_current_context()
+    for name in ("ray_address", "cpus", "gpus"):
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if engine != "ray" and given:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --engine ray")
+
+
 @contextlib.contextmanager
 def _finished_job(out: Path, table: Table, stopping: Callable[[], bool]) -> Iterator[None]:
-    """At the end of a job that was not stopped, write its tables and remove what lost workers left behind."""
+    """At the end of a job that was not stopped, write its tables."""
     from edgeharfer.report.combined import write_combined
-    from edgeharfer.runtime.staging import remove_all_abandoned
 
     try:
         yield
@@ -160,8 +192,6 @@ def _finished_job(out: Path, table: Table, stopping: Callable[[], bool]) -> Iter
     else:
         if not stopping():
             write_combined(out, table)
-    finally:
-        remove_all_abandoned(out)
 
 
 def _settings(options: dict[str, Any]) -> AnalysisSettings:

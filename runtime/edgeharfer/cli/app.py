@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
+from edgeharfer.cli.completion import complete_source
 from edgeharfer.cli.extras import check_extra
 from edgeharfer.cli.options import (
     config_option,
@@ -32,12 +34,17 @@ from edgeharfer.runtime.source import source_metavar
     help="Port to listen on; 0 = any free port.",
 )  # fmt: skip
 @click.option(
+    "--browser/--no-browser", default=True, show_default=True,
+    help="Open the page in the default browser; never without a display or over SSH.",
+)  # fmt: skip
+@click.option(
     "--name", "names", multiple=True, metavar="NAME",
     help="Host name of a reverse proxy in front of the app; repeatable. Requires a token.",
 )  # fmt: skip
 @path_option("--token-file", metavar="FILE", help="File with the access token; or set EDGEHARFER_APP_TOKEN.")
 @click.option(
     "--source", "sources", type=source_spec, multiple=True, metavar=source_metavar(),
+    shell_complete=complete_source,
     help="Source offered for the live view; repeatable. Remote clients can choose only these.",
 )  # fmt: skip
 @click.option(
@@ -88,13 +95,20 @@ def app(**options: Any) -> None:
 
     Everything stays on this machine. Uploads are deleted after their analysis, reports after --keep-minutes.
     """
+    from edgeharfer.app.open_page import browser_process, has_desktop
     from edgeharfer.app.server import serve
 
     check_extra("app")  # imported later, by the process that writes reports
     settings = make_settings(options)
     logging.getLogger("edgeharfer").setLevel(logging.WARNING)
-    with stop_signals() as stopping:
-        serve(settings, lambda address: click.echo(f"open {address}", err=True), stopping)
+    with stop_signals() as stopping, ExitStack() as stack:
+
+        def ready(address: str) -> None:
+            click.echo(f"open {address}", err=True)
+            if options["browser"] and has_desktop():
+                stack.enter_context(browser_process(address))
+
+        serve(settings, ready, stopping)
 
 
 def make_settings(options: dict[str, Any]) -> Any:

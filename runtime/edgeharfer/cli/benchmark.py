@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.benchmark_checks import MAX_COUNT, check_options, check_subjects
+from edgeharfer.cli.completion import complete_model, complete_source
 from edgeharfer.cli.options import config_option, path_option
 from edgeharfer.cli.packages import is_model_file
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.providers import provider_choices
+from edgeharfer.runtime.progress import step, with_progress
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS, TASKS
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_model)
 @click.option(
     "--against", default="", metavar="LIST", help="Engines to compare with: keras, openvino, litert."
 )
@@ -35,19 +37,19 @@ if TYPE_CHECKING:
     "--keras-model", metavar="FILE|DIR",
     help="Keras model that PACKAGE was exported from, for --against keras,litert.",
 )  # fmt: skip
-@click.option("--name", help="Package to pick from a training run that holds several.")
+@click.option("--name", help="Package to use from a training run that has several.")
 @click.option("--end-to-end", is_flag=True, help="Benchmark the whole pipeline on --source.")
-@click.option("--source", metavar="FILE", help="Clip for --end-to-end.")
+@click.option("--source", metavar="FILE", shell_complete=complete_source, help="Clip for --end-to-end.")
 @click.option(
-    "--faces", type=click.IntRange(1, 64), help="With --end-to-end: number of faces, copied from the clip's."
+    "--faces", type=click.IntRange(1, 64), help="With --end-to-end: faces per frame, copied from the clip."
 )
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True, max=10_000), metavar="M",
-    help="With --end-to-end: then run at full speed for M minutes; report drift, temperature and power.",
+    help="With --end-to-end: then run for M minutes at full speed and report drift, temperature and power.",
 )  # fmt: skip
 @click.option(
     "--agreement", is_flag=True,
-    help="With --end-to-end: compare the labels with those of running every stage on every frame.",
+    help="With --end-to-end: compare the labels with a run of every stage on every frame.",
 )  # fmt: skip
 @click.option(
     "--provider", "providers", default="auto", show_default=True, metavar="LIST",
@@ -63,7 +65,11 @@ if TYPE_CHECKING:
     help="Comma-separated list of fp32, fp16, int8.",
 )
 @click.option(
-    "--threads", default="1", show_default=True, metavar="LIST", help="ONNX Runtime intra-op threads."
+    "--threads",
+    default="1",
+    show_default=True,
+    metavar="LIST",
+    help="Comma-separated numbers of ONNX Runtime intra-op threads.",
 )
 @click.option(
     "--batch", "batches", default="1", show_default=True, metavar="LIST", help="Comma-separated batch sizes."
@@ -84,13 +90,15 @@ if TYPE_CHECKING:
 )
 @path_option(
     "--data", metavar="DIR|ZIP",
-    help="Labelled data; adds the accuracy in each precision on each provider to the table.",
+    help="Labelled data; adds the accuracy of each precision and provider to the table.",
 )  # fmt: skip
 @path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
 @path_option("--plot", "plot_file", metavar="FILE.png", help="Plot the medians with their ranges.")
 @config_option
 def benchmark(packages: tuple[str, ...], **options: Any) -> None:
-    """Benchmark PACKAGEs on this machine: medians and ratios from interleaved rounds in one run.
+    """Benchmark packages on this machine, against other engines and end to end.
+
+    Medians and ratios come from interleaved rounds in one run.
 
     A PACKAGE is a shipped name, a package folder, or a Keras model or training run, which is exported
     temporarily. Without PACKAGE, all shipped packages are measured; with --end-to-end, the defaults of `run`.
@@ -157,12 +165,13 @@ def measure_rows(
     from edgeharfer.benchmark.measure import measure
     from edgeharfer.benchmark.rows import as_rows
 
-    comparison = compare(subjects, benchmark_setup(options), options["peers"])
+    with step("loading the engines"):
+        comparison = compare(subjects, benchmark_setup(options), options["peers"])
     left_out += comparison.left_out
     candidates = comparison.candidates
     if options["data"] is not None:
         candidates = with_accuracy(candidates, subjects, options["data"], left_out)
-    with progress_bar() as progress:
+    with progress_bar("measuring") as progress:
         timings = measure(
             [one.run for one in candidates],
             options["runs"],
@@ -193,7 +202,7 @@ def profile(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]) -> li
 
     return [
         entry
-        for subject in subjects
+        for subject in with_progress(subjects, "profiling")
         for entry in profile_package(
             subject.package, benchmark_setup(options), options["profile"], options["runs"]
         )
@@ -270,10 +279,10 @@ def run_end_to_end(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]
         options["agreement"],
         options["runs"],
     )
-    with progress_bar() as progress:
+    with progress_bar("running the pipeline") as progress:
         report = {"end_to_end": measure_end_to_end(setup, progress)}
     if options["minutes"]:
-        with progress_bar() as progress:
+        with progress_bar("running at full speed") as progress:
             report["sustained"] = measure_sustained(setup, options["minutes"], progress)
     return report
 

@@ -64,14 +64,14 @@ def _check_combinations(packages: Sequence[str], options: dict[str, Any]) -> Non
     if options["keras_model"] is not None and len(packages) != 1:
         raise click.UsageError("--keras-model requires exactly one PACKAGE")
     if options["streams"] > 1 and options["against"]:
-        raise click.UsageError("--streams measures ONNX Runtime alone: leave --against out")
+        raise click.UsageError("--streams measures ONNX Runtime alone: remove --against")
 
 
 def _check_trace_folder(folder: Path) -> None:
     from edgeharfer.benchmark.plot import check_writable
 
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--profile {folder}: is a file: give the name of a folder")
+        raise ConfigError(f"--profile {folder}: is a file: pass a folder")
     check_writable(folder / "trace.json" if folder.is_dir() else folder, "--profile")
 
 
@@ -82,7 +82,9 @@ def _check_exists(name: str) -> None:
     if not is_model_file(Path(name)):
         load_package(name)
     elif not Path(name).exists():
-        raise ModelError(f"{name}: no such model: give a model file, a run's folder or a package")
+        raise ModelError(
+            f"{name}: no such model: pass a model file, the folder of a training run or a package"
+        )
 
 
 def _check_video(spec: str) -> None:
@@ -102,7 +104,7 @@ def check_subjects(subjects: Sequence[BenchmarkSubject], options: dict[str, Any]
     needy = [peer for peer in options["peers"] if peer in _NEED_KERAS]
     if needy and not options["end_to_end"] and all(subject.keras is None for subject in subjects):
         raise ConfigError(
-            f"--against {needy[0]}: needs the Keras model of the package: pass its file with --keras-model"
+            f"--against {needy[0]}: requires the Keras model of the package: pass its file as --keras-model"
         )
     if options["data"] is not None:
         _check_data([subject.package for subject in subjects], options["data"])
@@ -120,7 +122,7 @@ def _data_problem(package: Package, data: Path) -> str | None:
 
     manifest = package.manifest
     if not manifest.labels or manifest.kind == "frame":
-        return f"--data: {manifest.name} is no classifier of faces or clips"
+        return f"--data: {manifest.name} is not a classifier of faces or clips"
     try:
         found = Dataset(data, CLIPS) if manifest.kind == "clip" else Dataset(data)
         pairs, others = match_labels(found.split(None), manifest.labels)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeharfer.cli.options import config_option, model_options, path_option
+from edgeharfer.cli.progress import echo
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks import PACKAGE_TASKS
 
@@ -36,8 +38,9 @@ def chaos(only: str | None, json_file: Path | None, **options: Any) -> None:
     faults = select_faults(only)
     outcomes = []
     click.echo(table_header())
-    for outcome in run_faults(faults, run_options(options)):
-        click.echo(line(outcome))
+    found = run_faults(faults, run_options(options))
+    for outcome in with_progress(found, "injecting faults", len(faults)):
+        echo(line(outcome))
         outcomes.append(outcome)
     if json_file is not None:
         write_json(json_file, report(outcomes))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeharfer.cli.accuracy import measure_accuracy
+from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.model_file import model_file_options
 from edgeharfer.cli.options import path_option, provider_options
 from edgeharfer.cli.packages import open_package
@@ -15,7 +16,7 @@ from edgeharfer.runtime.staging import write_json
 
 
 @click.command()
-@click.argument("package")
+@click.argument("package", shell_complete=complete_model)
 @path_option(
     "--data",
     required=True,
@@ -32,9 +33,9 @@ from edgeharfer.runtime.staging import write_json
 @model_file_options
 @provider_options
 def evaluate(package: str, data: Path, json_file: Path | None, **options: Any) -> None:
-    """Measure the accuracy of a PACKAGE, or of a model file as it would be exported.
+    """Measure the accuracy of a package or model file on labelled data.
 
-    The options of `export` say what a model file does not record.
+    A model file is measured as it would be exported; the options of `export` state what it does not record.
 
     \b
     edgeharfer evaluate emotion-fer8 --data fer2013.zip --ferplus fer2013new.csv
@@ -69,7 +70,7 @@ def check_label_order(metrics: dict[str, Any]) -> str | None:
     metrics["label_order"] = {"name": best.order.name, "labels": list(best.order.labels), "top1": best.top1}
     name = "assigned by the confusion matrix of this data" if best.order.name == FITTED else best.order.name
     return (
-        f"the labels seem to be in another order: {best.top1:.1%} instead of {metrics['top1']:.1%} are right "
+        f"the labels seem to be in another order: top-1 is {best.top1:.1%} instead of {metrics['top1']:.1%} "
         f"with {', '.join(best.order.labels)} ({name}): see `edgeharfer inspect --data`"
     )
 

@@ -1,4 +1,4 @@
-"""`edgeharfer inspect`: what a model file takes and gives, and what fits it on labelled data."""
+"""`edgeharfer inspect`: the inputs and outputs of a model file, and the settings that fit it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.model_file import model_arguments, model_file_options
 from edgeharfer.cli.options import path_option
@@ -16,16 +17,18 @@ from edgeharfer.runtime.staging import write_json, write_text
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), shell_complete=complete_model)
 @path_option(
     "--data", metavar="DIR|ZIP",
-    help="Labelled data; tries label orders, channel orders and normalisations on it.",
+    help="Labelled data on which label orders, channel orders and normalisations are tried.",
 )  # fmt: skip
-@click.option("--split", help="Split of --data to try; default: the test split.")
+@click.option("--split", help="Split of --data to use; default: the test split.")
 @path_option("--ferplus", metavar="CSV", help="Label by majority of these FER+ votes, joined by file name.")
-@click.option("--name", help="Package to pick from a training run that holds several.")
+@click.option("--name", help="Package to use from a training run that has several.")
 @path_option("--json", "json_file", metavar="FILE", help="Write the results as JSON.")
-@path_option("--write-labels", metavar="FILE", help="Write the labels that fit best, one name per line.")
+@path_option(
+    "--write-labels", metavar="FILE", help="Write the label order that fits best, one name per line."
+)
 @model_file_options
 def inspect(
     model: Path,
@@ -37,10 +40,10 @@ def inspect(
     write_labels: Path | None,
     **options: Any,
 ) -> None:
-    """Show what MODEL takes and gives, and whether and how `export` takes it.
+    """Show the inputs and outputs of a model file, and find the settings that fit it.
 
     MODEL is a Keras, ONNX or TensorFlow Lite file, a SavedModel, a .json architecture with --weights, a
-    training run, or a package. The options of `export` say what is known of it.
+    training run, or a package. The options of `export` state what is known about the model.
 
     \b
     edgeharfer inspect model.h5
@@ -53,7 +56,7 @@ def inspect(
         from edgeharfer.export.inspection import GivenFacts, inspect_model
 
     given = GivenFacts(name=name, **model_arguments(options))
-    with progress_bar() as progress:
+    with progress_bar("trying settings") as progress:
         found = inspect_model(model, given, data=data, split=split, ferplus=ferplus, progress=progress)
     for line in found.lines():
         click.echo(line)

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from edgeharfer.kiosk.install import InstallPaths
 
 root_option = path_option(
-    "--root", default=Path("/"), metavar="DIR", help="Alternative root folder, for example of a disk image."
+    "--root",
+    default=Path("/"),
+    show_default=True,
+    metavar="DIR",
+    help="Root folder, for example of a disk image.",
 )
 config_option = path_option(
     "--config", default=Path("/etc/edgeharfer/kiosk.toml"), show_default=True, metavar="FILE.toml",
@@ -31,7 +35,7 @@ state_option = path_option(
 
 @click.group(cls=Group)
 def kiosk() -> None:
-    """Run and manage the kiosk service: a screen with a camera."""
+    """Install, run and manage the kiosk service: a screen with a camera."""
 
 
 @kiosk.command()
@@ -103,10 +107,10 @@ def run(config: Path, state: Path, duration: float | None) -> None:
 @config_option
 @state_option
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
-              help="Minutes of footage to watch.")  # fmt: skip
-@click.option("--source", metavar="FILE|demo", help="Idle footage; default: the kiosk's camera.")
+              help="Minutes of video to watch.")  # fmt: skip
+@click.option("--source", metavar="FILE|demo", help="Video of the idle site; default: the kiosk's camera.")
 def calibrate(config: Path, state: Path, minutes: float, source: str | None) -> None:
-    """Set the decision thresholds from footage of the idle site, without labels."""
+    """Set the decision thresholds from video of the idle site, without labels."""
     from edgeharfer.kiosk.calibrate import calibrate_site, summarize
     from edgeharfer.kiosk.config import load_config
 

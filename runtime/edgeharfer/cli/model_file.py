@@ -1,4 +1,4 @@
-"""Options that describe a model file: how it was trained, and what it gives."""
+"""Options that describe a model file: how it was trained, and what it outputs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def model_file_options(command: F) -> F:
     """Add the options that describe a model file."""
     for option in reversed([
         click.option("--task", type=click.Choice(["auto", *PACKAGE_TASKS]), default="auto",
-                     show_default=True),
+                     show_default=True, help="Task of the model; auto = from its record or its input."),
         path_option("--weights", metavar="FILE",
                     help="HDF5 file of the weights, if MODEL is a .json architecture."),
         path_option("--labels", metavar="FILE",
@@ -48,15 +48,15 @@ def model_file_options(command: F) -> F:
         click.option("--channels", type=click.Choice(["rgb", "bgr", "gray"]),
                      help="Colour order that the model was trained with."),
         click.option("--crop", type=click.Choice(["face", "frame", "center"]),
-                     help="Read faces, whole frames (stretched), or the centre of frames."),
-        click.option("--frames", type=click.IntRange(1, 1024), metavar="N", help="Frames in a clip."),
+                     help="Input of the model: faces, whole frames (stretched), or the centre of frames."),
+        click.option("--frames", type=click.IntRange(1, 1024), metavar="N", help="Frames per clip."),
         click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), metavar="S",
                      help="Duration of a clip; default: 2."),
-        click.option("--size", type=_size, metavar="WxH", help="Picture size, if the model takes any."),
+        click.option("--size", type=_size, metavar="WxH", help="Image size, if the model accepts any."),
         click.option("--layout", type=click.Choice(["auto", "nhwc", "nchw"]), default="auto",
-                     show_default=True, help="Order of the input's axes: channels last or first."),
+                     show_default=True, help="Axis order of the input; nchw = channels first."),
         click.option("--head", type=click.Choice(["auto", "softmax", "sigmoid", "logits"]), default="auto",
-                     show_default=True, help="Meaning of the outputs."),
+                     show_default=True, help="What the outputs are; auto = from the graph."),
         click.option("--output", metavar="NAME", help="Output to use, if the model has several."),
     ]):  # fmt: skip
         command = option(command)
@@ -82,4 +82,4 @@ def refuse_model_options(package: str, options: dict[str, Any]) -> None:
     """
     for name in (*_BARE, *_NAMES):
         if options.pop(name, None) not in (None, "auto"):
-            raise ConfigError(f"{package}: a package states its own --{name}: leave the option out")
+            raise ConfigError(f"{package}: --{name} is recorded in the package: remove the option")

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.completion import complete_package
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
+from edgeharfer.cli.json_output import json_option, print_json
 from edgeharfer.cli.options import path_option, signature_option
+from edgeharfer.cli.progress import echo
 from edgeharfer.runtime.errors import MissingExtra
+from edgeharfer.runtime.progress import step, with_progress
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.inference.package import Package
@@ -24,10 +28,14 @@ def models() -> None:
 
 
 @models.command("list")
-def list_packages() -> None:
+@json_option
+def list_packages(as_json: bool) -> None:
     """List the shipped packages."""
     from edgeharfer.runtime.inference.package import shipped_packages
 
+    if as_json:
+        print_json(packages=[package_facts(package) for package in shipped_packages()])
+        return
     for package in shipped_packages():
         manifest = package.manifest
         spec = manifest.input
@@ -39,7 +47,7 @@ def list_packages() -> None:
 
 
 @models.command()
-@click.argument("package")
+@click.argument("package", shell_complete=complete_package())
 @click.option("--card", is_flag=True, help="Print the model card instead of the manifest.")
 def info(package: str, card: bool) -> None:
     """Print the manifest of PACKAGE as JSON, or its model card."""
@@ -51,7 +59,7 @@ def info(package: str, card: bool) -> None:
 
 
 @models.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_package())
 @signature_option
 def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
     """Verify the files of PACKAGEs and run each graph once; default: all shipped packages.
@@ -62,17 +70,22 @@ def verify(packages: tuple[str, ...], require_signature: Path | None) -> None:
     from edgeharfer.runtime.inference.package import shipped_packages, verify_package
 
     signed = "" if require_signature is None else ", signed"
-    for name in packages or tuple(package.manifest.name for package in shipped_packages()):
+    names = packages or tuple(package.manifest.name for package in shipped_packages())
+    for name in with_progress(names, "verifying"):
         package = verify_package(name, require_signature=require_signature)
         count = sum(len(files) for files in package.manifest.files.values())
         verified = f"{count} model file{'s' if count > 1 else ''} verified{signed}{run_graphs(package)}"
-        click.echo(f"{package.manifest.name}: {verified}")
+        echo(f"{package.manifest.name}: {verified}")
 
 
 @models.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_package())
 @click.option(
-    "--for", "target", type=click.Choice(["tensorrt"]), required=True, help="What the graphs are built for."
+    "--for",
+    "target",
+    type=click.Choice(["tensorrt"]),
+    required=True,
+    help="Engine that the graphs are built for.",
 )
 def check(packages: tuple[str, ...], target: str) -> None:
     """Build the graphs of PACKAGEs for another engine, without a GPU; default: all shipped packages.
@@ -85,15 +98,16 @@ def check(packages: tuple[str, ...], target: str) -> None:
     from edgeharfer.runtime.inference.package import load_package, shipped_packages
 
     refused = []
-    for package in [load_package(name) for name in packages] or shipped_packages():
+    chosen = [load_package(name) for name in packages] or shipped_packages()
+    for package in with_progress(chosen, "building graphs", len(chosen)):
         with needs_extra("tensorrt-check"):
             for found in check_package(package):
                 graph = f"{package.manifest.name} {found.role} {found.precision}"
                 accepted = f"accepted by {target}, {found.layers} layers, {found.seconds:.1f} s"
-                click.echo(f"{graph}: {accepted if found.reason is None else f'refused: {found.reason}'}")
+                echo(f"{graph}: {accepted if found.reason is None else f'rejected: {found.reason}'}")
                 refused += [graph] if found.reason is not None else []
     if refused:
-        raise ModelError(f"{target} refuses {', '.join(refused)}: see the reasons above")
+        raise ModelError(f"{target} rejects {', '.join(refused)}: see the reasons above")
 
 
 @models.command()
@@ -103,12 +117,12 @@ def keygen(file: Path) -> None:
     from edgeharfer.runtime.inference.signature import generate_key_pair
 
     public = generate_key_pair(file)
-    click.echo(f"{file}: keep it secret; give {public} to `--require-signature`")
+    click.echo(f"{file}: keep this file secret; pass {public} as --require-signature")
 
 
 @models.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@path_option("--key", required=True, help="Private key from keygen.")
+@path_option("--key", required=True, metavar="FILE", help="Private key from `edgeharfer models keygen`.")
 def sign(package: Path, key: Path) -> None:
     """Sign the package folder PACKAGE.
 
@@ -117,7 +131,7 @@ def sign(package: Path, key: Path) -> None:
     from edgeharfer.runtime.inference.package import sign_package
 
     signed = sign_package(package, key)
-    click.echo(f"{package}: {signed.manifest.name} is signed; check it with `models verify`")
+    click.echo(f"{package}: {signed.manifest.name} is signed; verify it with `edgeharfer models verify`")
 
 
 def run_graphs(package: Package) -> str:
@@ -135,9 +149,31 @@ def run_graphs(package: Package) -> str:
     return ""
 
 
+def package_facts(package: Package) -> dict[str, object]:
+    """Facts about a package for `models list --json`."""
+    manifest = package.manifest
+    spec, window = manifest.input, manifest.window
+    return {
+        "name": manifest.name,
+        "task": manifest.task,
+        "labels": list(manifest.labels),
+        "values": [value.name for value in manifest.values],
+        "input": {"width": spec.width, "height": spec.height, "color": spec.color},
+        "window": None if window is None else {"frames": window.frames, "seconds": window.seconds},
+        "precisions": list(manifest.files),
+        "bytes": total_bytes(package),
+        "path": str(package.path),
+    }
+
+
+def total_bytes(package: Package) -> int:
+    """Total size of the model files; a file that several precisions share counts each time."""
+    return sum(file.bytes for files in package.manifest.files.values() for file in files.values())
+
+
 def megabytes(package: Package) -> float:
     """Total size of the model files, in MB."""
-    return sum(file.bytes for files in package.manifest.files.values() for file in files.values()) / 1e6
+    return total_bytes(package) / 1e6
 
 
 def read_card(package: Package) -> str:
@@ -176,6 +212,7 @@ def install(path: Path, config: Path, state: Path, require_signature: Path | Non
     key = require_signature or settings.models.signature_key
     task = load_package(path, require_signature=key).manifest.task
     replaces = getattr(settings.models, task, "off")
-    update = install_package(path, state, replaces=replaces, require_signature=key)
+    with step(f"testing {path.name}"):
+        update = install_package(path, state, replaces=replaces, require_signature=key)
     before = update.previous or "as configured"
     click.echo(f"{update.folder.name}: {update.trial.median_ms:.1f} ms per inference; previous: {before}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from edgeharfer.cli.completion import complete_package, complete_task
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.detectors import DEFAULT_DETECTOR, DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
@@ -17,6 +19,21 @@ from edgeharfer.runtime.inference.providers import provider_choices
 from edgeharfer.runtime.source import source_kind
 from edgeharfer.runtime.source.decode_devices import decode_choices
 from edgeharfer.runtime.tasks import EXTRA_TASKS, PACKAGE_TASKS, TASKS, is_addable, make_tasks
+
+
+class TableOption(click.Option):
+    """A repeatable option that a configuration file can also have as an array of tables.
+
+    Attributes:
+        required_keys: Keys that each table must have.
+        text_keys: Keys whose values are texts.
+        setting_keys: Further keys, which are options of the same command.
+    """
+
+    required_keys: tuple[str, ...] = ()
+    text_keys: tuple[str, ...] = ()
+    setting_keys: tuple[str, ...] = ()
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,8 +51,48 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     }
     settings = read_config(value, options.keys())
     for key, setting in settings.items():
-        _check_setting(ctx, f"{value}: {key}", options[key], setting)
+        if isinstance(option := options[key], TableOption):
+            if _is_tables(setting):
+                _check_tables(ctx, f"{value}: {key}", option, options, setting)
+                continue
+            settings[key] = setting = [setting] if isinstance(setting, str) else setting
+        _check_setting(ctx, f"{value}: {key}", option, setting)
     ctx.default_map = {str(options[key].name): setting for key, setting in settings.items()}
+
+
+def _is_tables(setting: object) -> bool:
+    return isinstance(setting, list) and bool(setting) and all(isinstance(one, dict) for one in setting)
+
+
+def _check_tables(
+    ctx: click.Context,
+    where: str,
+    option: TableOption,
+    options: Mapping[str, click.Option],
+    tables: list[dict[str, Any]],
+) -> None:
+    """Check an array of tables against its option and the options that it can set.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value is not accepted; names the file and the key.
+    """
+    from edgeharfer.runtime.config import check_keys
+
+    for number, table in enumerate(tables, 1):
+        check_keys(table, (*option.text_keys, *option.setting_keys), f"{where} {number}")
+        for key in option.required_keys:
+            if key not in table:
+                raise ConfigError(f"{where} {number}: {key} is missing")
+        for key in option.text_keys:
+            if key in table and not (isinstance(table[key], str) and table[key].strip().isprintable()):
+                raise ConfigError(f"{where} {number}: {key}: must be a text")
+        for key in option.setting_keys:
+            if key in table:
+                _check_setting(ctx, f"{where} {number}: {key}", options[key], table[key])
+        try:
+            option.type_cast_value(ctx, [table])
+        except click.BadParameter as error:
+            raise ConfigError(f"{where} {number}: {error.message}") from error
 
 
 def _check_setting(ctx: click.Context, where: str, option: click.Option, setting: object) -> None:
@@ -60,6 +117,17 @@ def _check_setting(ctx: click.Context, where: str, option: click.Option, setting
 
 def _finite(setting: object) -> bool:
     return not isinstance(setting, float) or math.isfinite(setting)
+
+
+def picture_size(value: object) -> tuple[int, int]:
+    """Parse "640x480" to (width, height).
+
+    A function rather than a click.ParamType, which is generic only in click 8.4 and later.
+    """
+    sides = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", str(value))
+    if sides is None:
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT, such as 640x480")
+    return int(sides[1]), int(sides[2])
 
 
 def source_spec(value: object) -> str:
@@ -167,6 +235,7 @@ def task_option(command: F) -> F:
     return click.option(
         "--task",
         type=task_name,
+        shell_complete=complete_task,
         metavar="NAME|PACKAGE",
         multiple=True,
         help=f"Additional task ({', '.join(EXTRA_TASKS)}), or the folder of its package; repeatable. See "
@@ -179,6 +248,7 @@ def model_options(command: F) -> F:
     for option in reversed([
         *(
             click.option(f"--{name}", default=TASKS[name].package, show_default=True, metavar="PACKAGE|off",
+                         shell_complete=complete_package(name, off=True),
                          help=f"{name.capitalize()} package: a shipped name or a folder.")
             for name in PACKAGE_TASKS
         ),

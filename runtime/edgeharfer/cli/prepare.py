@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeharfer.cli.options import path_option
+from edgeharfer.cli.progress import echo
 
 
 @click.command()
@@ -14,12 +15,14 @@ from edgeharfer.cli.options import path_option
 @path_option("--out", required=True, metavar="DIR", help="New output folder.")
 @path_option(
     "--ferplus", metavar="CSV",
-    help="FER+ votes; images of a CSV get the names used there, and the join is checked.",
+    help="FER+ votes; images of a CSV are named as in this table, and the match is checked.",
 )  # fmt: skip
 def prepare(source: Path, out: Path, ferplus: Path | None) -> None:
-    """Convert Kaggle's fer2013.csv to images, or check a folder or zip of images.
+    """Convert Kaggle's fer2013.csv to images; list duplicates and damaged images.
 
-    From a CSV, the output folder gets train/, val/ and test/ with a folder for each class. copies.csv lists
+    A folder or zip of images is only checked.
+
+    From a CSV, the images are written to train/, val/ and test/, in a folder for each class. copies.csv lists
     all exact and near duplicates, and report.json has counts, damaged and blank images, and the images that
     training will skip. The folder is written completely or not at all.
 
@@ -29,4 +32,4 @@ def prepare(source: Path, out: Path, ferplus: Path | None) -> None:
     """
     from edgeharfer.training.prepare import prepare as run
 
-    run(source, out, votes=ferplus, report=click.echo)
+    run(source, out, votes=ferplus, report=echo)

@@ -1,8 +1,7 @@
-"""`edgeharfer run`: recognise actions and emotions in a camera, file or stream."""
+"""`edgeharfer run`: recognise actions and emotions in video from cameras, files and streams."""
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgeharfer.cli.completion import complete_source
 from edgeharfer.cli.options import (
     F,
     config_option,
     decode_option,
     model_options,
+    picture_size,
     pipeline_options,
-    source_spec,
     task_option,
 )
+from edgeharfer.cli.progress import echo
+from edgeharfer.cli.sources import SourceOption, check_sources, make_source
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.schedule import face_interval_s
 from edgeharfer.runtime.sinks import SINKS, views, writers
@@ -27,17 +29,6 @@ from edgeharfer.runtime.tasks import EXTRA_TASKS, TASKS
 
 if TYPE_CHECKING:
     from edgeharfer.runtime.run import RunOptions
-
-
-def picture_size(value: object) -> tuple[int, int]:
-    """Parse "640x480" to (width, height).
-
-    A function rather than a click.ParamType, which is generic only in click 8.4 and later.
-    """
-    sides = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", str(value))
-    if sides is None:
-        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT, such as 640x480")
-    return int(sides[1]), int(sides[2])
 
 
 def writer_options(command: F) -> F:
@@ -54,16 +45,19 @@ def writer_options(command: F) -> F:
 )
 @click.option(
     "--source",
-    type=source_spec,
+    cls=SourceOption,
+    type=make_source,
+    multiple=True,
+    shell_complete=complete_source,
     metavar=source_metavar(),
-    help="Video, image, folder, glob, stream URL, camera, or the built-in demo.",
+    help="Video, image, folder, glob, stream URL, camera, or the built-in demo; repeatable.",
 )
 @click.option(
     "--follow-redirects", is_flag=True,
     help="Allow a stream to follow redirects and references to other servers.",
 )  # fmt: skip
 @decode_option
-@click.option("--pick", is_flag=True, help="Choose a camera or file in a menu with a preview first.")
+@click.option("--pick", is_flag=True, help="Choose the camera or file in a menu with a preview.")
 @click.option("--size", type=picture_size, metavar="WIDTHxHEIGHT", help="Requested resolution of a camera.")
 @click.option(
     "--fps",
@@ -81,11 +75,11 @@ def writer_options(command: F) -> F:
 @writer_options
 @click.option(
     "--hold/--no-hold", default=None,
-    help="Keep the last image on screen until a key or Ctrl-C is pressed; default for photographs.",
+    help="Keep the last image on screen until a key or Ctrl-C is pressed; the default for photographs.",
 )  # fmt: skip
 @click.option(
     "--record", type=click.Path(path_type=Path), metavar="FILE",
-    help="Record what the models saw for --replay; contains no pixels.",
+    help="Record the outputs of the models for --replay; no pixels are stored.",
 )  # fmt: skip
 @click.option(
     "--replay", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
@@ -113,12 +107,13 @@ def writer_options(command: F) -> F:
 @task_option
 @config_option
 def run(**options: Any) -> None:
-    """Recognise actions and emotions in a camera, file or stream.
+    """Recognise actions and emotions in video from a camera, file or stream.
 
     \b
     edgeharfer run --camera 0
     edgeharfer run --source clip.mp4 --view none --events results.jsonl
     edgeharfer run --source demo
+    edgeharfer run --source rtsp://10.0.0.8/door --source rtsp://10.0.0.9/hall
     edgeharfer run --pick
     """
     from edgeharfer.runtime.run import run as run_source
@@ -126,9 +121,12 @@ def run(**options: Any) -> None:
 
     pick = wants_pick(click.get_current_context())
     if options["hold"] and options["view"] == "none":
-        raise click.UsageError("--hold keeps an image on screen and needs a view: use --view window or web")
-    if options["replay"] is not None and (options["record"] is not None or options["source"] is not None):
+        raise click.UsageError(
+            "--hold keeps the last image on screen and needs a view: use --view window or web"
+        )
+    if options["replay"] is not None and (options["record"] is not None or options["source"]):
         raise click.UsageError("--replay cannot be combined with --source or --record")
+    check_sources(options["source"], options)
     for task in options["task"] if options["replay"] or options["record"] else ():
         if task not in EXTRA_TASKS or TASKS[task].model:
             raise click.UsageError(
@@ -138,11 +136,12 @@ def run(**options: Any) -> None:
         if pick:
             from edgeharfer.cli.picker import pick_source
 
-            options["source"] = pick_source(stopping, fullscreen=options["fullscreen"])
-            if options["source"] is None:
+            picked = pick_source(stopping, fullscreen=options["fullscreen"])
+            if picked is None:
                 return
+            options["source"] = (make_source(picked),)
         stopping.on_forced_exit(discard_unfinished)
-        run_source(make_options(options), stopping=stopping, report=partial(click.echo, err=True))
+        run_source(make_options(options), stopping=stopping, report=partial(echo, err=True))
 
 
 def make_options(options: dict[str, Any]) -> RunOptions:
@@ -152,7 +151,8 @@ def make_options(options: dict[str, Any]) -> RunOptions:
 
     width, height = options["size"] or (None, None)
     return RunOptions(
-        source=options["camera"] if options["source"] is None else options["source"],
+        source=options["source"][0].spec if options["source"] else options["camera"],
+        sources=options["source"],
         opening={
             "width": width,
             "height": height,

@@ -1,4 +1,4 @@
-"""`edgeharfer teach`: a new action package from a few clips of each class."""
+"""`edgeharfer teach`: create an action package from a few clips per class."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from edgeharfer.cli.completion import complete_package, complete_source
 from edgeharfer.cli.options import path_option, source_spec
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.cli.stopping import stop_signals
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.sinks import views
 from edgeharfer.runtime.source import source_metavar
 from edgeharfer.runtime.tasks import ACTION, TASKS
@@ -23,22 +25,36 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
 @click.command()
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path), metavar="[DATA]...")
 @path_option(
-    "--out", required=True, metavar="PACKAGE|FILE.enrol", help="Folder of the package, or recording."
+    "--out",
+    required=True,
+    metavar="PACKAGE|FILE.enrol",
+    help="Output folder of the package, or output file of a recording.",
 )
 @click.option("--name", help="Name of the package; default: the name of its folder.")
 @click.option(
     "--base", default=TASKS[ACTION].package, show_default=True, metavar="PACKAGE",
+    shell_complete=complete_package(ACTION),
     help="Action package whose encoder is used.",
 )  # fmt: skip
 @path_option(
     "--background", multiple=True, metavar="DIR|FILE.enrol",
-    help="Clips or a recording in which nobody does any of the actions; repeatable. Adds to what ships.",
+    help="Clips or a recording without any of the actions; repeatable. Used with the background that ships.",
 )  # fmt: skip
-@click.option("--camera", default="0", metavar="N|PATH", help="Record from this camera; needs --label.")
 @click.option(
-    "--source", type=source_spec, metavar=source_metavar(), help="Record from this source; needs --label."
+    "--camera",
+    default="0",
+    show_default=True,
+    metavar="N|PATH",
+    help="Record from this camera; needs --label.",
 )
-@click.option("--label", help="Action that is recorded.")
+@click.option(
+    "--source",
+    type=source_spec,
+    shell_complete=complete_source,
+    metavar=source_metavar(),
+    help="Record from this source; needs --label.",
+)
+@click.option("--label", help="Action to record.")
 @click.option(
     "--seconds", type=click.FloatRange(2, 600), default=30.0, show_default=True,
     help="Duration of a recording.",
@@ -56,9 +72,11 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port of the web view."
 )
 def teach(data: tuple[Path, ...], **options: Any) -> None:
-    """Teach an action package from DATA: folders of <class>/<clip>, or recordings from the camera.
+    """Create an action package from a few clips per class, without TensorFlow.
 
-    Five clips of each class are a good start, in the places and by the people that the camera will see. The
+    DATA holds folders of <class>/<clip>, or is a recording from the camera.
+
+    Five clips per class are a good start, in the places and by the people that the camera will see. The
     package is usable with --action, and its receipt has the accuracy on clips that were left out.
 
     \b
@@ -72,7 +90,7 @@ def teach(data: tuple[Path, ...], **options: Any) -> None:
     context = click.get_current_context()
     for name in RECORDING:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} records examples: omit it, or DATA")
+            raise click.UsageError(f"--{name} applies to recordings: remove it, or remove DATA")
     _teach(data, options)
 
 
@@ -86,10 +104,12 @@ def _record(options: dict[str, Any]) -> None:
     from edgeharfer.teach.recording import RecordOptions, record
 
     if options["label"] is None:
-        raise click.UsageError("give DATA to teach a package, or --label to record an action from the camera")
+        raise click.UsageError(
+            "pass DATA to create a package, or --label to record an action from the camera"
+        )
     out: Path = options["out"]
     if out.suffix.lower() != SUFFIX:
-        raise click.UsageError(f"--out {out}: a recording needs a name that ends in {SUFFIX}")
+        raise click.UsageError(f"--out {out}: the name of a recording must end in {SUFFIX}")
     source = options["camera"] if options["source"] is None else options["source"]
     wanted = RecordOptions(
         source, options["label"], options["seconds"], options["countdown"], options["base"],
@@ -110,17 +130,18 @@ def _teach(data: tuple[Path, ...], options: dict[str, Any]) -> None:
     out: Path = options["out"]
     name = package_name(out, options["name"])
     check_out(out)
-    with progress_bar() as progress:
+    with progress_bar("encoding clips") as progress:
         lesson = teach_classes(
             data, base=options["base"], background=options["background"], progress=progress
         )
-    package = write_package(lesson, out, name)
+    with step("writing the package"):
+        package = write_package(lesson, out, name)
     for warning in lesson.warnings:
         click.echo(f"edgeharfer: warning: {warning}", err=True)
-    click.echo(f"left out one of the {lesson.held_out} at a time (rows: true class):")
+    click.echo(f"confusion matrix, with one of the {lesson.held_out} left out at a time (rows: true class):")
     click.echo("\n".join(confusion_table(lesson)))
     click.echo(
-        f"{package.path}: {len(lesson.classes)} classes, {100 * lesson.accuracy:.1f} % of "
+        f"{package.path}: {len(lesson.classes)} classes; {100 * lesson.accuracy:.1f} % of "
         f"{sum(one.examples for one in lesson.classes)} examples recognised when left out; "
         f"{100 * lesson.background_named:.1f} % of background named"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.group import Group
 from edgeharfer.cli.options import F, path_option
+from edgeharfer.cli.progress import echo
 from edgeharfer.cli.train_context import context
 from edgeharfer.training.action.networks import ACTION_NETWORKS
 from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
@@ -60,7 +62,7 @@ def run_options(command: F) -> F:
     "--arch", type=click.Choice(list(EMOTION_NETWORKS)), help="Network; default: the recipe's.",
 )  # fmt: skip
 @click.option("--side", type=click.IntRange(32, 512), help="Side of the square network input, in pixels.")
-@click.option("--limit", type=click.IntRange(1), help="Maximum number of training images.")
+@click.option("--limit", type=click.IntRange(1), help="Train on at most this many images, drawn at random.")
 @click.option("--clahe/--no-clahe", default=None, help="Equalise the local contrast (CLAHE).")
 @click.option("--schedule", type=click.Choice(SCHEDULES), help="Learning-rate schedule.")
 @click.option(
@@ -100,7 +102,7 @@ def emotion(
     tensorboard: bool,
     **settings: Any,
 ) -> None:
-    """Train on FER-2013: a folder or zip of train/ and val/, or Kaggle's fer2013.csv."""
+    """Train an emotion model on FER-2013: a folder or zip of train/ and val/, or Kaggle's fer2013.csv."""
     with needs_extra("train"):
         from edgeharfer.training.emotion.distill import parse_teacher
         from edgeharfer.training.emotion.recipe import EmotionRecipe
@@ -117,11 +119,12 @@ def emotion(
         train_emotion(
             data, folder, one, detector, votes_file=ferplus, resume=resume, tensorboard=tensorboard,
             teachers=[parse_teacher(text) for text in teachers], uncertain=uncertain,
-            backbone_weights=None if backbone_weights == "none" else backbone_weights, report=click.echo,
+            backbone_weights=None if backbone_weights == "none" else backbone_weights, report=echo,
         )  # fmt: skip
 
     if compare is None:
         train_one(wanted, out)
+        print_written(out)
     else:
         compare_optimizers(compare, wanted, train_one, out)
 
@@ -130,14 +133,14 @@ def emotion(
 @run_options
 @click.option(
     "--background", multiple=True, metavar="[NAME=]DIR",
-    help="Folder of background clips, without any of the classes; repeatable. Clips with one NAME come from "
-    "one source; each source is also evaluated by a model that was trained without it.",
+    help="Folder of background clips, without any of the classes; repeatable. Clips with the same NAME are "
+    "one source; each source is also evaluated by a model trained without it.",
 )  # fmt: skip
 @click.option("--name", help="Name of the resulting package.")
 @click.option(
     "--arch",
     type=click.Choice(list(ACTION_NETWORKS)),
-    help="Network over the window; default: the recipe's.",
+    help="Network that reads the window; default: the recipe's.",
 )
 @click.option("--width", type=click.IntRange(32, 1024), help="Width of the encoder input, in pixels.")
 @click.option(
@@ -149,7 +152,7 @@ def emotion(
 @click.option("--frames", type=click.IntRange(2, 256), help="Frames per window.")
 @click.option(
     "--sampling", type=click.Choice(["time", "uniform"]),
-    help="Sampling of windows: as the runtime does (default), or one window over the whole clip.",
+    help="Sampling of windows: as at run time (default), or one window over the whole clip.",
 )  # fmt: skip
 @click.option(
     "--grouping", type=click.Choice(["scenes", "numbers", "subject", "clips"]),
@@ -167,7 +170,7 @@ def emotion(
     "--provenance",
     multiple=True,
     metavar="TEXT",
-    help="Origin and license of the data, for the model card; repeatable.",
+    help="Origin and licence of the data, for the model card; repeatable.",
 )
 @click.option(
     "--backbone-weights", default="imagenet", show_default=True, metavar="imagenet|none|FILE",
@@ -184,7 +187,7 @@ def action(
     resume: bool,
     **settings: Any,
 ) -> None:
-    """Train on a folder or zip of clips, <class>/<clip>, with cross-validation by group."""
+    """Train an action model on a folder or zip of clips, <class>/<clip>, with cross-validation by group."""
     with needs_extra("train"):
         from edgeharfer.training.action.find import BackgroundSource
         from edgeharfer.training.action.recipe import ActionRecipe
@@ -196,11 +199,12 @@ def action(
     def train_one(one: ActionRecipe, folder: Path) -> None:
         train_action(
             data, folder, one, background=[*map(BackgroundSource.parse, background)],
-            backbone_weights=backbone_weights, features=out / "features", resume=resume, report=click.echo,
+            backbone_weights=backbone_weights, features=out / "features", resume=resume, report=echo,
         )  # fmt: skip
 
     if compare is None:
         train_one(wanted, out)
+        print_written(out)
     else:
         compare_optimizers(compare, wanted, train_one, out)
 
@@ -230,7 +234,7 @@ def action(
     type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
-    help="Output folder: model.keras, metrics.json, model card. A stopped run continues there.",
+    help="Output folder: model.keras, metrics.json, model card. An interrupted run is resumed from it.",
 )
 @click.option(
     "--recipe", metavar="NAME|FILE", help="Training recipe in TOML: a shipped name (daily) or a file."
@@ -245,7 +249,7 @@ def action(
 @click.option(
     "--arch",
     type=click.Choice([name for name, one in ACTION_NETWORKS.items() if one.build]),
-    help="Network over the window; default: the recipe's.",
+    help="Network that reads the window; default: the recipe's.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Number of epochs; default: the recipe's.")
 @click.option("--seed", type=click.IntRange(0), help="Random seed; default: the recipe's.")
@@ -258,14 +262,22 @@ def joints(
     changes: tuple[str, ...],
     **settings: Any,
 ) -> None:
-    """Train on joints: actions from true joints, falls and background from clips."""
+    """Train an action model on joints: actions from true joints, falls and background from clips."""
     with needs_extra("train"):
         from edgeharfer.training.joints.recipe import JointRecipe
         from edgeharfer.training.joints.run import JointData, train_joints
         from edgeharfer.training.recipe import make_recipe
 
     wanted = make_recipe(JointRecipe, "joints", recipe, drop_unset(settings), changes)
-    train_joints(JointData(true_joints, annotated, background), out, wanted, report=click.echo)
+    train_joints(JointData(true_joints, annotated, background), out, wanted, report=echo)
+    print_written(out)
+
+
+def print_written(out: Path) -> None:
+    """Name the files of a run and the command that makes a package of it."""
+    names = ("model.keras", "metrics.json", "report.txt", "curves.png", "confusion.png")
+    echo(f"{out}: wrote {', '.join(name for name in names if (out / name).is_file())} and more")
+    echo(f"make a package: edgeharfer export {shlex.quote(str(out))} --out {shlex.quote(f'{out}-package')}")
 
 
 def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path], object], out: Path) -> None:
@@ -283,7 +295,7 @@ def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path],
         train_one(replace(recipe, optimizer=name, learning_rate=None), folder)
         return read_history(folder / "history.csv")
 
-    compare_runs(wanted, train_with, out, report=click.echo)
+    compare_runs(wanted, train_with, out, report=echo)
 
 
 def drop_unset(settings: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from edgeharfer.cli.options import path_option
 def context(
     emotic: tuple[Path, ...], mpii: Path | None, pairs: Path | None, smoothing: float, out: Path
 ) -> None:
-    """Count which emotions occur with which actions, for the app's likely actions.
+    """Count which emotions occur with which actions, for the likely actions in the app.
 
     EMOTIC and MPII Human Pose as published have no image in common. From them the table takes how common
     each emotion and each activity is and treats the two as independent; --pairs adds joint counts.

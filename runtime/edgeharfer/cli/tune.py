@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeharfer.cli.completion import complete_package
 from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.inference.backend import AUTO
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...", shell_complete=complete_package())
 @click.option(
     "--runs",
     type=click.IntRange(10, 100_000),
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show the results without saving them.")
 def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
-    """Measure PACKAGEs in each precision on each provider; default: all shipped packages.
+    """Find the fastest provider, precision and number of threads for each package.
+
+    Each PACKAGE is measured in each precision on each provider; default: all shipped packages.
 
     `edgeharfer run` then uses the fastest combination unless --provider, --precision or --threads say
     otherwise, until the machine, ONNX Runtime, a plug-in, edgeharfer or the package changes.
 
     The provider is chosen for each graph of a package, and only if its outputs agree with those of the CPU
-    provider. What computes on the CPU is compared by processor time, which other work of the machine does not
+    provider. Work on the CPU is compared by processor time, which other load on the machine does not
     change.
     """
     from edgeharfer.benchmark.machine import is_busy, load_average, usable_cores
@@ -49,7 +52,7 @@ def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
     setup = BenchmarkSetup(providers=available_providers(), threads=threads, fallback=True)
     measured, graphs = tuned_packages(), tuned_graphs()
     for package in [load_package(name) for name in packages] or shipped_packages():
-        with progress_bar() as progress:
+        with progress_bar(f"measuring {package.manifest.name}") as progress:
             tuning = tune_package(package, setup, runs, progress)
         measured[package_key(package)], graphs[package_key(package)] = tuning.backends, tuning.graphs
         click.echo(package.manifest.name)
@@ -68,4 +71,4 @@ def tuning_lines(tuning: Tuning) -> Iterator[str]:
     if tuning.auto.provider == AUTO:
         chosen = ", ".join(f"{role} on {name}" for role, name in tuning.graphs[tuning.auto.precision].items())
         yield f" * {chosen} ({tuning.auto.precision}, {tuning.auto.threads} threads)"
-    yield from (f"   not considered: {reason}" for reason in tuning.left_out)
+    yield from (f"   skipped: {reason}" for reason in tuning.left_out)

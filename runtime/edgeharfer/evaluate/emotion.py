@@ -116,7 +116,7 @@ def run_model(
     """Classify the pictures; unreadable ones are counted and skipped.
 
     Raises:
-        SourceError: None of the pictures can be read.
+        SourceError: None of the images can be read.
     """
     probs: list[Floats] = []
     truth: list[int] = []
@@ -139,6 +139,6 @@ def run_model(
     if crops:
         probs.append(model.classify(crops))
     if not truth:
-        raise SourceError(f"{data.path}: none of its {len(pairs)} pictures can be read")
+        raise SourceError(f"{data.path}: none of its {len(pairs)} images can be read")
     left_out = {"unreadable": unreadable} if unreadable else {}
     return ScoredFaces(np.concatenate(probs), np.array(truth, np.int64), left_out, without_face)

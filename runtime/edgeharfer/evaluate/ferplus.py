@@ -89,7 +89,7 @@ def check_agreement(pairs: Iterable[tuple[int | None, str]]) -> float | None:
     if agreement < MIN_AGREEMENT:
         raise SourceError(
             f"the FER+ votes agree with only {agreement:.0%} of the labels (68 % expected): they belong to "
-            "other pictures with the same names; name the pictures by the FER+ table: "
+            "other images with the same names; name the images as in the FER+ table: "
             "edgeharfer prepare fer2013.csv --ferplus CSV --out DIR"
         )
     return agreement

@@ -10,6 +10,7 @@ from edgeharfer.kiosk.models import load_pipeline, select_models
 from edgeharfer.kiosk.privacy import check_purpose, hide_zones
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.progress import Advance, step
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.runner import RunLimits, Runner
 from edgeharfer.runtime.sinks.base import Sink
@@ -38,9 +39,10 @@ def calibrate_site(
     """
     check_purpose(config)
     clock = clock or SystemClock()
-    zones, results = config.privacy.ignore_zones, _Results()
+    zones = config.privacy.ignore_zones
     opening = config.source
     with (
+        step("watching the site", seconds) as advance,
         load_pipeline(config, select_models(config, state), clock) as pipeline,
         open_source(
             source or opening.spec,
@@ -50,6 +52,7 @@ def calibrate_site(
         ) as footage,
         Capture(footage, pace="fast", clock=clock) as capture,
     ):
+        results = _Results(advance)
         Runner(
             pipeline,
             capture,
@@ -64,12 +67,14 @@ def calibrate_site(
 
 
 class _Results(Sink):
-    """Collects the results."""
+    """Collects the results, and reports their time as progress."""
 
-    def __init__(self) -> None:
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
         self.seen: list[Result] = []
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
+        self._advance(result.pts_s - self.seen[-1].pts_s if self.seen else result.pts_s)
         self.seen.append(result)
 
 

@@ -19,10 +19,21 @@ from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.backend import AUTO, Backend
 from edgeharfer.runtime.inference.manifest import PRECISIONS
 from edgeharfer.runtime.inference.providers import provider_choices
+from edgeharfer.runtime.inputs import RESERVED_NAMES
 from edgeharfer.runtime.source import source_kind
 from edgeharfer.runtime.source.address import is_url, parse_address
 from edgeharfer.runtime.source.decode_devices import decode_choices
-from edgeharfer.runtime.strict_json import choice, fail, integer, list_of, number, read_as, record, text
+from edgeharfer.runtime.strict_json import (
+    any_object,
+    choice,
+    fail,
+    integer,
+    list_of,
+    number,
+    read_as,
+    record,
+    text,
+)
 from edgeharfer.runtime.tasks import ACTION, EMOTION, EXTRA_TASKS, TASKS
 
 PURPOSES = ("public", "retail", "research", "medical", "workplace", "education")
@@ -48,10 +59,16 @@ def _task(value: object, where: str) -> str:
     return str(value)
 
 
+def _labels(value: object, where: str) -> Mapping[str, str]:
+    read = text(r"[^\x00\n]{0,100}", "at most 100 characters")
+    return {label: read(one, f"{where}.{label}") for label, one in any_object(value, where).items()}
+
+
 ShortText = Annotated[str, text(r"(?s)[^\x00]{0,1000}", "at most 1000 characters")]
 PathText = Annotated[str, text(r"|/[^\x00\n]{1,1000}", "empty or an absolute path")]
 Topic = Annotated[str, text(r"[^+#/\x00\s]{1,60}(/[^+#/\x00\s]{1,60}){0,4}", "a topic without wildcards")]
 PackageName = Annotated[str, text(r"[^\x00\n]{1,1000}", "the name or folder of a package, or off")]
+_language = text(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}", "a language such as en or de-AT")
 _name = text(r"[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")
 _host = text(r"[A-Za-z0-9.:_-]{0,253}", "a host name or address")
 _networks = list_of(text(r"[0-9a-fA-F.:/]{2,50}", "a network"), 0, 32)
@@ -79,12 +96,16 @@ class SourceConfig:
         source: Any other source; takes precedence over `camera`.
         follow_redirects: Let a stream connect to other servers that it redirects or points to.
         decode: Device that decodes videos and streams.
+        name: Name in events, metrics and health; needed if there are several sources.
+        ignore_zones: Areas of this source that are ignored, in addition to privacy.ignore_zones.
     """
 
     camera: ShortText = "0"
     source: ShortText = ""
     follow_redirects: bool = False
     decode: Annotated[str, choice(*decode_choices())] = AUTO
+    name: Annotated[str, text(r"|[a-z0-9][a-z0-9_-]{0,40}", "a short name of a-z, 0-9, - and _")] = ""
+    ignore_zones: Annotated[tuple[Zone, ...], list_of(_zone, 0, 32)] = ()
 
     @property
     def spec(self) -> str:
@@ -155,6 +176,41 @@ class ScreenConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TextConfig:
+    """All other words on the screen.
+
+    Attributes:
+        language: Language of the texts, as in HTML (BCP 47).
+        hello: Headline while somebody is in view.
+        agree: Button of the notice.
+        decline: The other button, of the same size.
+        declined: Text after a visitor declined.
+        camera: Name of the camera picture, for screen readers.
+        emotions: Name of the list of emotions, for screen readers.
+        blurred: Below the camera picture, if faces are blurred.
+        not_stored: Below the camera picture.
+        live: Bottom line while the camera works.
+        connecting: Bottom line while it does not.
+        waiting: Bottom line while the service does not answer.
+        labels: Text of a label of a model; other labels are shown as words.
+    """
+
+    language: Annotated[str, _language] = "en"
+    hello: ShortText = "Hello!"
+    agree: ShortText = "I agree"
+    decline: ShortText = "No, thank you"
+    declined: ShortText = "All right. Nothing is analysed until you have left."
+    camera: ShortText = "Camera picture"
+    emotions: ShortText = "Emotions of the people in view"
+    blurred: ShortText = "Faces are blurred."
+    not_stored: ShortText = "No picture is stored."
+    live: ShortText = "Runs on this device. No picture leaves it."
+    connecting: ShortText = "One moment, connecting to the camera …"
+    waiting: ShortText = "One moment …"
+    labels: Annotated[Mapping[str, str], _labels] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HealthConfig:
     """The HTTP server on 127.0.0.1.
 
@@ -218,6 +274,8 @@ class PrivacyConfig:
         notice_required: Estimate nothing of faces until the notice is confirmed.
         notice: Text of the notice.
         notice_forget_s: The notice is shown again after this long with nobody in view.
+        decline_forget_s: After a visitor declined, nothing is analysed until nobody was in view for this
+            long.
         ignore_zones: Parts of the picture that are blackened before any model.
     """
 
@@ -227,9 +285,10 @@ class PrivacyConfig:
     notice_required: bool = True
     notice: ShortText = (
         "A camera here estimates what people do and how their faces look. No picture is stored or sent. "
-        "Touch to agree; walk on and nothing is estimated of your face."
+        "If you decline, nothing is analysed."
     )
     notice_forget_s: Annotated[float, number(1, 86400)] = 60.0
+    decline_forget_s: Annotated[float, number(1, 3600)] = 10.0
     ignore_zones: Annotated[tuple[Zone, ...], list_of(_zone, 0, 32)] = ()
 
 
@@ -259,18 +318,30 @@ class LimitsConfig:
 
 @dataclass(frozen=True, slots=True)
 class KioskConfig:
-    """All sections of the configuration."""
+    """All sections of the configuration.
+
+    Attributes:
+        source: The source, or the first one.
+        further_sources: The others; a file has all of them as [[source]] tables.
+    """
 
     site: SiteConfig = field(default_factory=SiteConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     screen: ScreenConfig = field(default_factory=ScreenConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     decisions: DecisionConfig = field(default_factory=DecisionConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    further_sources: tuple[SourceConfig, ...] = ()
+
+    @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """All sources."""
+        return self.source, *self.further_sources
 
 
 def default_text() -> str:
@@ -296,12 +367,16 @@ def load_config(path: Path) -> KioskConfig:
     Raises:
         ConfigError: The file cannot be read, or a key is unknown or has an invalid value.
     """
-    return _parse(read_config(path, [one.name for one in fields(KioskConfig)]), str(path))
+    known = [one.name for one in fields(KioskConfig) if one.name != "further_sources"]
+    return _parse(read_config(path, known), str(path))
 
 
 def _parse(settings: Mapping[str, object], where: str) -> KioskConfig:
+    if isinstance(tables := settings.get("source"), list) and tables:
+        settings = {**settings, "source": tables[0], "further_sources": tables[1:]}
     config = read_as(ConfigError, record(KioskConfig), settings, where)
     _check(config, where)
+    _check_names(config, where)
     return config
 
 
@@ -329,7 +404,8 @@ def _check(config: KioskConfig, where: str) -> None:
         except ValueError as error:
             raise ConfigError(f"{where}: network.allow: {error}") from error
     try:
-        source_kind(config.source.spec)
+        for one in config.sources:
+            source_kind(one.spec)
         hosts = remote_hosts(config)
     except SourceError as error:
         raise ConfigError(f"{where}: source: {error}") from error
@@ -340,11 +416,21 @@ def _check(config: KioskConfig, where: str) -> None:
         )
 
 
+def _check_names(config: KioskConfig, where: str) -> None:
+    """Check the names of several sources.
+
+    Raises:
+        ConfigError: One has no name, or that of another.
+    """
+    names = [one.name for one in config.sources]
+    if len(names) > 1 and ("" in names or len(set(names)) < len(names) or RESERVED_NAMES & set(names)):
+        raise ConfigError(f'{where}: source: several sources need a name each, such as name = "door"')
+
+
 def remote_hosts(config: KioskConfig) -> list[str]:
-    """Configured hosts other than this machine: the broker and the network camera."""
+    """Configured hosts other than this machine: the broker and the network cameras."""
     hosts = [config.mqtt.host]
-    if is_url(config.source.spec):
-        hosts.append(parse_address(config.source.spec).host)
+    hosts += [parse_address(one.spec).host for one in config.sources if is_url(one.spec)]
     return [host for host in hosts if host and not is_loopback(host)]
 
 

@@ -195,6 +195,10 @@ class Decisions:
         self.raw_flips, self.decided_flips = FlipCounter(), FlipCounter()
         self.now_s = 0.0
 
+    def for_another_source(self) -> Decisions:
+        """Return decisions with the same thresholds about the results of another source."""
+        return Decisions(self._rules, self._floors)
+
     @property
     def scene_label(self) -> str | None:
         """Label of the first task with a decision about the scene."""

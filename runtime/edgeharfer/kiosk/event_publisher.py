@@ -7,6 +7,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from edgeharfer.kiosk.decisions import Decisions, Event
 from edgeharfer.kiosk.metrics import Metrics
@@ -25,6 +26,23 @@ RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass
+class Subjects:
+    """What is known about the people and the scene of one source.
+
+    Attributes:
+        source: Name of the source; "" if it is the only one.
+        decisions: The decisions.
+        ids: Random names of the people.
+        breaks: Gaps of the source so far.
+    """
+
+    source: str
+    decisions: Decisions
+    ids: EphemeralIds = field(default_factory=EphemeralIds)
+    breaks: int = 0
+
+
 class EventPublisher(Sink):
     """Updates the decisions with each result and stores their events in the outbox.
 
@@ -37,9 +55,8 @@ class EventPublisher(Sink):
         self, decisions: Decisions, outbox: Outbox | None, topics: Topics, metrics: Metrics, clock: Clock
     ) -> None:
         self.decisions = decisions
+        self._subjects: dict[str, Subjects] = {}
         self._outbox, self._topics, self._metrics, self._clock = outbox, topics, metrics, clock
-        self._ids = EphemeralIds()
-        self._breaks = 0
         self._failing = False
         self._lost: set[str] = set()
         self._late: deque[tuple[Event, bytes]] = deque()
@@ -47,34 +64,47 @@ class EventPublisher(Sink):
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         """Update the decisions with a result, and store their events."""
-        if status.breaks != self._breaks:
-            self._breaks = status.breaks
-            self.end_all("lost")
-        self._publish(self.decisions.update(result))
-        self._ids.retain(self.decisions.tracks)
-        self._metrics.show_flips(self.decisions)
+        subjects = self.subjects(result.source)
+        if status.breaks != subjects.breaks:
+            subjects.breaks = status.breaks
+            self._end(subjects, "lost")
+        self._publish(subjects, subjects.decisions.update(result))
+        subjects.ids.retain(subjects.decisions.tracks)
+        self._metrics.show_flips([one.decisions for one in self._subjects.values()])
+
+    def subjects(self, source: str) -> Subjects:
+        """Return the decisions about a source, with the random names of its people."""
+        if source not in self._subjects:
+            decisions = self.decisions.for_another_source() if self._subjects else self.decisions
+            self._subjects[source] = Subjects(source, decisions)
+        return self._subjects[source]
 
     def end_all(self, reason: str) -> None:
         """End all decisions with this reason."""
-        self._retried_s = -math.inf
-        self._publish(self.decisions.close(reason))
-        self._ids.retain(())
+        for subjects in self._subjects.values():
+            self._end(subjects, reason)
 
-    def _publish(self, events: Iterable[Event]) -> None:
+    def _end(self, subjects: Subjects, reason: str) -> None:
+        self._retried_s = -math.inf
+        self._publish(subjects, subjects.decisions.close(reason))
+        subjects.ids.retain(())
+
+    def _publish(self, subjects: Subjects, events: Iterable[Event]) -> None:
         if self._outbox is not None:
             self._retry_late(self._outbox)
         for event in events:
             self._metrics.count_event(event)
             if self._outbox is not None:
-                self._store(self._outbox, event)
+                self._store(self._outbox, subjects, event)
 
-    def _store(self, outbox: Outbox, event: Event) -> None:
+    def _store(self, outbox: Outbox, subjects: Subjects, event: Event) -> None:
         if event.decision in self._lost:
             self._lost.discard(event.decision)
             self._metrics.errors.labels("outbox").inc()
             return
-        person = None if event.person is None else self._ids.name(event.person)
-        payload = to_json(event_payload(event, person, self.decisions.now_s, self._clock.wall()))
+        person = None if event.person is None else subjects.ids.name(event.person)
+        now_s = subjects.decisions.now_s
+        payload = to_json(event_payload(event, person, now_s, self._clock.wall(), subjects.source))
         if self._put(outbox, event, payload):
             return
         self._metrics.errors.labels("outbox").inc()

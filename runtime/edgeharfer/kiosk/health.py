@@ -58,6 +58,7 @@ class HealthMonitor(Sink):
         mqtt: MqttPublisher | None = None,
     ) -> None:
         self.source_state = ""
+        self._states: dict[str, str] = {}  # of several sources
         self.result_s: float | None = None
         self._models, self._notice, self._state, self._metrics = models, notice, state, metrics
         self._clock, self._jumps, self._send, self._outbox, self._mqtt = clock, jumps, send, outbox, mqtt
@@ -67,13 +68,25 @@ class HealthMonitor(Sink):
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self.result_s = self._clock.monotonic()
-        self.set_source_state(status.source_state)
+        self._observe(status)
 
     def refresh(self, status: Status) -> None:
-        self.set_source_state(status.source_state)
+        self._observe(status)
+
+    def _observe(self, status: Status) -> None:
+        """Record the state of a source; several are live together while one of them is."""
+        state = str(status.source_state)
+        if status.source:
+            self._states[status.source] = state
+            state = "live" if "live" in self._states.values() else state
+        self._publish_state(state)
 
     def set_source_state(self, source_state: str) -> None:
-        """Publish a change of the source's state."""
+        """Publish the state of the source, or of all sources."""
+        self._states = dict.fromkeys(self._states, source_state)
+        self._publish_state(source_state)
+
+    def _publish_state(self, source_state: str) -> None:
         if source_state != self.source_state:
             self.source_state = str(source_state)
             self._metrics.show_state(self.source_state)
@@ -107,6 +120,7 @@ class HealthMonitor(Sink):
     def _details(self) -> Mapping[str, Any]:
         details: dict[str, Any] = {
             "source": self.source_state,
+            **({"sources": dict(self._states)} if self._states else {}),
             "models": self._models.pipeline.models,
             "provider": self._models.pipeline.providers,
             "notice_given": self._notice.given,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
@@ -48,6 +48,10 @@ class Metrics(Sink):
             buckets=SECONDS,
         )
         self.state = gauge("source_state", "1 for the current state of the source", "state")
+        self.source_live = gauge("source_live", "1 while one of several sources is live", "source")
+        self.source_frames = counter(
+            "source_frames_total", "Processed frames of one of several sources", "source"
+        )
         self.ready = gauge("ready", "1 while the service is ready")
         self.reconnects = counter("source_reconnects_total", "Times the source was reopened")
         self.starts = gauge("starts", "Starts of the service since its installation")
@@ -68,15 +72,24 @@ class Metrics(Sink):
         self.errors = counter("errors_total", "Errors that the service recovered from", "where")
         self.temperature = gauge("temperature_celsius", "Temperature of a thermal zone", "zone")
         self.memory = gauge("resident_memory_bytes", "Resident memory of this process")
-        self._dropped = 0
+        self._dropped: dict[str, int] = {}  # by source, as the next one
+        self._people: dict[str, int] = {}
         self._readings: set[tuple[str, str]] = set()
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self.count(result)
-        self.count_dropped(status.frames_dropped)
+        self.count_dropped(status.frames_dropped, status.source)
+        self._count_source(status, frames=1)
 
     def refresh(self, status: Status) -> None:
-        self.count_dropped(status.frames_dropped)
+        self.count_dropped(status.frames_dropped, status.source)
+        self._count_source(status)
+
+    def _count_source(self, status: Status, frames: int = 0) -> None:
+        """Set the figures of one of several sources."""
+        if status.source:
+            self.source_frames.labels(status.source).inc(frames)
+            self.source_live.labels(status.source).set(status.source_state == "live")
 
     def count(self, result: Result) -> None:
         """Count one result."""
@@ -84,7 +97,8 @@ class Metrics(Sink):
         self.age.observe(max(0.0, result.age_ms) / 1e3)
         for stage, milliseconds in result.stages_ms.items():
             self.stages.labels(stage).observe(milliseconds / 1e3)
-        self.people.set(len(result.faces))
+        self._people[result.source] = len(result.faces)
+        self.people.set(sum(self._people.values()))
         self._show_readings(result)
 
     def _show_readings(self, result: Result) -> None:
@@ -108,10 +122,11 @@ class Metrics(Sink):
         if event.phase == "start":
             self.delay.observe(max(0.0, event.delay_s))
 
-    def count_dropped(self, total: int) -> None:
-        """Count dropped frames. `total` is that of the current run; the next run starts at zero."""
-        self.dropped.inc(total - self._dropped if total >= self._dropped else total)
-        self._dropped = total
+    def count_dropped(self, total: int, source: str = "") -> None:
+        """Count dropped frames. `total` is that of the source in this run; the next run starts at zero."""
+        before = self._dropped.get(source, 0)
+        self.dropped.inc(total - before if total >= before else total)
+        self._dropped[source] = total
 
     def show_state(self, state: str) -> None:
         """Set the state of the source."""
@@ -122,10 +137,10 @@ class Metrics(Sink):
         """Set the number of starts; None if unknown."""
         self.starts.set(math.nan if count is None else count)
 
-    def show_flips(self, decisions: Decisions) -> None:
-        """Set the label changes per minute of models and decisions."""
-        self.flips.labels("model").set(decisions.raw_flips.per_minute(decisions.now_s))
-        self.flips.labels("decision").set(decisions.decided_flips.per_minute(decisions.now_s))
+    def show_flips(self, decisions: Sequence[Decisions]) -> None:
+        """Set the label changes per minute of models and decisions, of all sources."""
+        self.flips.labels("model").set(sum(one.raw_flips.per_minute(one.now_s) for one in decisions))
+        self.flips.labels("decision").set(sum(one.decided_flips.per_minute(one.now_s) for one in decisions))
 
     def show_models(self, version: str, models: Mapping[str, str], providers: Mapping[str, str]) -> None:
         """Set version, models and providers in use."""

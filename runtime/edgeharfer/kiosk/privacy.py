@@ -5,6 +5,7 @@ The rules follow Regulation (EU) 2024/1689, the AI Act. Nothing here is legal ad
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ BLUR_CELLS = 6
 """Squares per side of a blurred face, too few to recognise anybody."""
 BLUR_MARGIN = 0.2
 ID_BYTES = 4
+MAX_DECLINED_S = 300.0
+"""A refusal lasts at most this long, so that an object that looks like a face does not prolong it forever."""
 
 
 def check_purpose(config: KioskConfig) -> None:
@@ -45,37 +48,58 @@ def check_purpose(config: KioskConfig) -> None:
 class PrivacyNotice:
     """The privacy notice: tasks that read faces are off until it is confirmed on the screen.
 
+    After a visitor declined, all tasks are off until they have left. The faces in view are still counted.
+
     Args:
         required: Whether a confirmation is needed.
         forget_s: The confirmation expires after this long with nobody in view.
+        decline_forget_s: The same for a refusal.
         clock: The clock.
     """
 
-    def __init__(self, *, required: bool, forget_s: float, clock: Clock) -> None:
+    def __init__(
+        self, *, required: bool, forget_s: float, clock: Clock, decline_forget_s: float = 10.0
+    ) -> None:
         self._required, self._forget_s, self._clock = required, forget_s, clock
-        self._confirmed = False
+        self._decline_forget_s = decline_forget_s
+        self._confirmed, self._declined_s = False, -math.inf
         self._seen_s = clock.monotonic()
 
     @property
     def given(self) -> bool:
         """Whether tasks may read faces."""
         recent = self._clock.monotonic() - self._seen_s <= self._forget_s
-        return (self._confirmed and recent) or not self._required
+        return not self.declined and ((self._confirmed and recent) or not self._required)
+
+    @property
+    def declined(self) -> bool:
+        """Whether a visitor declined who may still be here."""
+        now_s = self._clock.monotonic()
+        return now_s - self._declined_s < MAX_DECLINED_S and now_s - self._seen_s <= self._decline_forget_s
 
     def confirm(self) -> None:
         """Record a confirmation."""
-        self._confirmed = True
+        self._confirmed, self._declined_s = True, -math.inf
         self._seen_s = self._clock.monotonic()
+
+    def decline(self) -> None:
+        """Record a refusal."""
+        self._confirmed = False
+        self._declined_s = self._seen_s = self._clock.monotonic()
 
     def observe(self, people: int) -> None:
         """Record how many people are in view."""
         self._confirmed = self._confirmed and self.given
+        if not self.declined:  # or whoever comes later would renew it
+            self._declined_s = -math.inf
         if people:
             self._seen_s = self._clock.monotonic()
 
     def apply(self, pipeline: Pipeline) -> None:
-        """Switch the tasks that read faces on or off, before a frame is processed."""
+        """Switch tasks on or off, before a frame is processed."""
         off = frozenset() if self.given else pipeline.face_tasks
+        if self.declined:
+            off |= pipeline.models.keys()
         for name in off - pipeline.disabled:
             pipeline.disable(name)
         for name in pipeline.disabled - off:

@@ -1,9 +1,10 @@
-"""The kiosk service: runs its source again and again, with sinks for events, metrics, screen and watchdog."""
+"""The kiosk service: runs its sources again and again, with sinks for events, metrics, page and watchdog."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,11 @@ from edgeharfer.kiosk.state import KioskState, ScreenContent
 from edgeharfer.kiosk.systemd import WatchdogPinger, notify, watchdog_s
 from edgeharfer.kiosk.topics import Topics
 from edgeharfer.kiosk.web import WebPort
-from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.capture import Capture, stop_all
+from edgeharfer.runtime.channel import RunInput
 from edgeharfer.runtime.clock import Clock, ClockJumpDetector, SystemClock
 from edgeharfer.runtime.errors import EdgeharferError, SourceError
+from edgeharfer.runtime.inputs import SourceSpec, open_sources
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.process import pipeline_process
 from edgeharfer.runtime.runner import Runner
@@ -159,15 +162,19 @@ class Service:
         self._config, self._models, self._events, self._state = config, models, events, state
         self._metrics, self._clock, self._stop_condition, self._opener = metrics, clock, over, opener
         self._jumps = ClockJumpDetector(clock)
+        self._shared: list[Pipeline] = []
         privacy = config.privacy
         self._notice = PrivacyNotice(
-            required=privacy.notice_required, forget_s=privacy.notice_forget_s, clock=clock
+            required=privacy.notice_required,
+            forget_s=privacy.notice_forget_s,
+            decline_forget_s=privacy.decline_forget_s,
+            clock=clock,
         )
         self._watchdog = WatchdogPinger(send, watchdog_s(), clock)
         self._health = HealthMonitor(
             models, self._notice, state, metrics, clock, self._jumps, send=send, outbox=outbox, mqtt=mqtt
         )
-        screen = ScreenSink(config, state, events.decisions, self._notice)
+        screen = ScreenSink(config, state, events, self._notice)
         self._sinks = [events, metrics, screen, self._health, self._watchdog]
 
     def run(self) -> None:
@@ -188,28 +195,28 @@ class Service:
             self._metrics.reconnects.inc()
 
     def _run_source(self) -> None:
-        """Open the source and run it to its end."""
-        source_config = self._config.source
+        """Open the sources and run them to their end."""
         try:
-            with (
-                self._opener(
-                    source_config.spec,
-                    follow_redirects=source_config.follow_redirects,
-                    decode=source_config.decode,
-                    clock=self._clock,
-                    stopping=self._while_connecting,
-                ) as source,
-                Capture(source, pace="realtime", clock=self._clock) as capture,
-            ):
+            with ExitStack() as stack:
+                changed = threading.Event()
+                captures = [
+                    stack.enter_context(Capture(source, pace="realtime", clock=self._clock, changed=changed))
+                    for source in self._open_sources(stack)
+                ]
+                stack.callback(stop_all, captures)
+                first, *others = [self._input(number, capture) for number, capture in enumerate(captures)]
                 Runner(
-                    self._models.pipeline,
-                    capture,
+                    first.pipeline,
+                    first.capture,
                     self._sinks,
                     stopping=self._stop_condition,
                     clock=self._clock,
-                    prepare=lambda frame: hide_zones(frame, self._config.privacy.ignore_zones),
-                    before_frame=self._before_frame,
+                    prepare=first.prepare,
+                    before_frame=first.before_frame,
                     jumps=self._jumps,
+                    name=first.name,
+                    others=others,
+                    changed=changed,
                 ).run()
         except SourceError as error:
             if self._health.source_state != "lost":
@@ -217,14 +224,55 @@ class Service:
         except KeyboardInterrupt:  # stopped while the source was opened
             return
 
+    def _open_sources(self, stack: ExitStack) -> Sequence[Source]:
+        """Open the source, or all of them at the same time."""
+        configured = self._config.sources
+        options = [
+            {"follow_redirects": one.follow_redirects, "decode": one.decode, "clock": self._clock}
+            for one in configured
+        ]
+        if len(configured) > 1:
+            specs = [
+                SourceSpec(one.spec, one.name, opening)
+                for one, opening in zip(configured, options, strict=True)
+            ]
+            return open_sources(specs, {}, stack, self._while_connecting, opener=self._opener)
+        source = self._opener(configured[0].spec, **options[0], stopping=self._while_connecting)
+        return [stack.enter_context(source)]
+
+    def _input(self, number: int, capture: Capture) -> RunInput:
+        """Return a source of the run; the first one also polls for new models."""
+        config = self._config.sources[number]
+        zones = (*self._config.privacy.ignore_zones, *config.ignore_zones)
+        several = len(self._config.sources) > 1
+        return RunInput(
+            self._pipelines()[number],
+            capture,
+            config.name if several else "",
+            lambda frame: hide_zones(frame, zones),
+            lambda: self._pipelines()[number] if number else self._before_frame(),
+        )
+
+    def _pipelines(self) -> Sequence[Pipeline]:
+        """Return a pipeline for each source, which share the models in use."""
+        first = self._models.pipeline
+        if not self._shared or self._shared[0] is not first:
+            others = [first.for_another_source() for _ in self._config.further_sources]
+            self._shared = [first, *others]
+        return self._shared
+
     def _before_frame(self) -> Pipeline:
-        """Apply new models and a confirmation of the notice; returns the pipeline for the frame."""
+        """Apply new models and an answer to the notice; returns the pipeline for the frame."""
         if self._models.poll():
             self._events.end_all("changed")  # the new pipeline numbers its tracks from 1 again
             self._health.show_models()
-        if self._state.pop_confirmation():
-            self._notice.confirm()
-        self._notice.apply(self._models.pipeline)
+        match self._state.pop_answer():
+            case True:
+                self._notice.confirm()
+            case False:
+                self._notice.decline()
+        for pipeline in self._pipelines():
+            self._notice.apply(pipeline)
         self._health.update()
         return self._models.pipeline
 
@@ -237,7 +285,8 @@ class Service:
     def _wait(self, pause_s: float) -> None:
         """End all decisions, reset the pipeline and wait before the source is reopened."""
         self._events.end_all("lost")
-        self._models.pipeline.reset()
+        for pipeline in self._pipelines():
+            pipeline.reset()
         self._health.set_source_state("lost")
         self._state.show(ScreenContent(state="lost"))
         until_s = self._clock.monotonic() + pause_s

@@ -30,6 +30,7 @@ class ScreenContent:
         action: Label of the action; "" for none.
         emotions: Labels of the faces.
         notice: The notice to confirm; "" if none is needed.
+        declined: Whether a visitor declined, so that nothing is analysed.
     """
 
     state: str = "starting"
@@ -37,18 +38,20 @@ class ScreenContent:
     action: str = ""
     emotions: tuple[str, ...] = ()
     notice: str = ""
+    declined: bool = False
 
 
 class KioskState:
-    """The newest screen content and picture, the health, and a visitor's confirmation. Thread-safe."""
+    """The newest screen content and picture, the health, and the answer to the notice. Thread-safe."""
 
     def __init__(self, config: KioskConfig, clock: Clock) -> None:
-        self._screen, self._blur, self._clock = config.screen, config.privacy.blur_faces, clock
+        self._screen, self._text = config.screen, config.text
+        self._blur, self._clock = config.privacy.blur_faces, clock
         self._lock = threading.Lock()
         self._view: tuple[Frame, Result] | None = None
         self._content, self._problem = ScreenContent(), "starting"
         self._details: Mapping[str, Any] = {}
-        self._confirmed = False
+        self._answer: bool | None = None
         self._updated_s = clock.monotonic()
 
     def set_health(self, problem: str, details: Mapping[str, Any]) -> None:
@@ -74,13 +77,18 @@ class KioskState:
     def confirm(self) -> None:
         """Record that a visitor confirmed the notice."""
         with self._lock:
-            self._confirmed = True
+            self._answer = True
 
-    def pop_confirmation(self) -> bool:
-        """Whether a visitor has confirmed the notice since the last call."""
+    def decline(self) -> None:
+        """Record that a visitor declined."""
         with self._lock:
-            confirmed, self._confirmed = self._confirmed, False
-            return confirmed
+            self._answer = False
+
+    def pop_answer(self) -> bool | None:
+        """Whether a visitor confirmed (True) or declined (False) since the last call; None for neither."""
+        with self._lock:
+            answer, self._answer = self._answer, None
+            return answer
 
     @property
     def healthy(self) -> bool:
@@ -108,6 +116,7 @@ class KioskState:
                 "message": self._screen.message,
                 "turn": self._screen.turn,
                 "blurred": self._blur,
+                "text": asdict(self._text),
                 "camera": self._screen.show_camera and self._view is not None,
                 **asdict(self._content),
             }

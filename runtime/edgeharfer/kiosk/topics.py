@@ -25,7 +25,9 @@ class Topics:
         return f"{self.base}/event/{kind}"
 
 
-def event_payload(event: Event, person: str | None, now_s: float, wall_s: float) -> dict[str, Any]:
+def event_payload(
+    event: Event, person: str | None, now_s: float, wall_s: float, source: str = ""
+) -> dict[str, Any]:
     """The payload of an event.
 
     Args:
@@ -33,12 +35,14 @@ def event_payload(event: Event, person: str | None, now_s: float, wall_s: float)
         person: Random name of the person; None for the scene.
         now_s: The current presentation time of the source.
         wall_s: The same moment in wall-clock time.
+        source: Name of the source if there are several.
     """
     ended = None if event.end_s is None else _stamp(wall_s - (now_s - event.end_s))
     return {
         "kind": "event",
         "id": event.id,
         "decision": event.decision,
+        **({"source": source} if source else {}),
         "type": event.kind,
         "phase": event.phase,
         "label": event.label,

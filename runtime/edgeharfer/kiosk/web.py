@@ -68,6 +68,12 @@ class WebPort(ServerThread):
             kiosk.confirm()
             return Response(status=204)
 
+        async def decline(request: Request) -> Response:
+            if not request.body.finished:
+                raise HttpError(405, "this request takes no body")
+            kiosk.decline()
+            return Response(status=204)
+
         router = Router(
             [
                 *static_routes(PAGE),
@@ -77,6 +83,7 @@ class WebPort(ServerThread):
                 Route("GET", "/healthz", healthy),
                 Route("GET", "/readyz", ready),
                 Route("POST", "/notice", confirm),
+                Route("POST", "/decline", decline),
             ]
         )
         listener = listen(LOOPBACK, port, "choose another health.port")

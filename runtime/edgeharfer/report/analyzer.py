@@ -12,6 +12,7 @@ from edgeharfer.report.record import Observations
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR
+from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.runner import RunLimits, Runner
@@ -20,6 +21,8 @@ from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS
 from edgeharfer.runtime.tasks.base import Task
 from edgeharfer.runtime.tasks.checked import check_names
+from edgeharfer.runtime.tasks.headpose import HeadPose
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator, for_prior
 from edgeharfer.runtime.tasks.packaged import TaskModel
 
 DEFAULT_FPS = 4.0
@@ -77,6 +80,7 @@ class AnalysisMethod:
         models: Models by task.
         window: Time window of the action model; None when actions are off.
         providers: ONNX Runtime execution provider that each stage ran on.
+        strength: Estimates how strong an emotion looks.
     """
 
     fps: float
@@ -85,6 +89,7 @@ class AnalysisMethod:
     models: Mapping[str, ModelFacts]
     window: WindowSpec | None
     providers: Mapping[str, str]
+    strength: IntensityEstimator = field(default_factory=IntensityEstimator)
 
     @property
     def emotion(self) -> ModelFacts | None:
@@ -116,7 +121,7 @@ class Analyzer(Closing):
         detector: A name of `DETECTORS`.
         prior: Class prior of the emotion model, see `Pipeline`.
         extra_tasks: Additional tasks. Those on faces run on each sample, and their `value_names` become
-            columns; others are ignored.
+            columns; others are ignored. "headpose" is added if the detector finds key points.
         options: Further options of `Pipeline`.
 
     Attributes:
@@ -134,7 +139,10 @@ class Analyzer(Closing):
     ) -> None:
         self._schedule = SamplingSchedule(fps)
         check_names(extra_tasks)
+        self._keypoints = detector not in DETECTORS or DETECTORS[detector].keypoints
         tasks = [task for task in extra_tasks if task.scope == "face"]
+        if self._keypoints and HeadPose.name not in [task.name for task in tasks]:
+            tasks.append(HeadPose())
         self._columns = value_columns(tasks)
         self._pipeline = Pipeline(
             detector=detector,
@@ -151,7 +159,8 @@ class Analyzer(Closing):
             "faces": self._pipeline.providers["faces"],
             **{task: model.provider for task, model in models.items()},
         }
-        self.method = AnalysisMethod(fps, detector, prior, facts, window, providers)
+        strength = for_prior(models[EMOTION].manifest, prior) if EMOTION in models else IntensityEstimator()
+        self.method = AnalysisMethod(fps, detector, prior, facts, window, providers, strength)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -192,7 +201,7 @@ class Analyzer(Closing):
             TaskError: An extra task failed.
         """
         self._pipeline.reset(renumber=True)
-        collector = Collector(self._schedule, self._columns, source.fps, progress, on_sample)
+        collector = Collector(self._schedule, self._columns, self._keypoints, source.fps, progress, on_sample)
         with source, Capture(source, pace="fast", precompute=self._pipeline.precompute) as capture:
             Runner(
                 self._pipeline, capture, [collector], RunLimits(duration_s=duration_s), stopping=stopping

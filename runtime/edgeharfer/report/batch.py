@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgeharfer.report.engine import Engine
-from edgeharfer.report.inputs import ReportTask
+from edgeharfer.report.inputs import MANIFEST
 from edgeharfer.report.manifest import JobManifest
-from edgeharfer.report.outcome import Outcome
+from edgeharfer.report.outcome import Outcome, failed
+from edgeharfer.report.task import ReportTask
 from edgeharfer.report.words import NO_BREAK, counted
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import SourceError
@@ -46,7 +47,7 @@ class Workload:
 
     Attributes:
         tasks: The tasks, also those that are done. They may be planned while others are analysed.
-        count: Their number; None if it is not known beforehand.
+        count: Their number, or an estimate of it; None if it is not known beforehand.
         weigh: The work of a task, for progress estimates.
         total: The work of all tasks that are not done; 0 if it is not known.
     """
@@ -63,7 +64,12 @@ class Workload:
 
     @classmethod
     def stream(cls, tasks: Iterable[ReportTask], count: int | None) -> Workload:
-        """A workload whose tasks are planned one at a time; their work is measured in inputs."""
+        """A workload whose tasks are planned one at a time; their work is measured in inputs.
+
+        Args:
+            tasks: The tasks.
+            count: Their number if each line of a list is one input; folders, globs and duplicates change it.
+        """
         return cls(tasks, count, lambda task: 1, count or 0)
 
 
@@ -114,6 +120,7 @@ class Batch:
         self._stopping, self._manifest, self._clock = stopping, manifest, clock
         self._failed, self._partial = _Tally(), _Tally()
         self._seen, self._done, self._written, self._video_s = 0, 0, 0, 0.0
+        self._planned_all = False
         self._open: dict[str, _OpenTask] = {}
 
     def run(self) -> int:
@@ -142,6 +149,9 @@ class Batch:
             if task.done:
                 self._skip(task)
                 continue
+            if task.input.problem:
+                self._fail(task, failed(task, task.input.problem, attempts=0))
+                continue
             if self._manifest:
                 self._manifest.started(task)
             of = "" if self._workload.count is None else f"/{self._workload.count}"
@@ -149,6 +159,7 @@ class Batch:
                 task, f"{self._seen}{of} {printable(task.input.name)}", self._workload.weigh(task)
             )
             yield task
+        self._planned_all = True
 
     def _skip(self, task: ReportTask) -> None:
         self._done += 1
@@ -159,6 +170,12 @@ class Batch:
             outcome = Outcome(task.input.place, task.input.name, str(task.folder), attempts=0)
             self._manifest.ended(task, outcome)
 
+    def _fail(self, task: ReportTask, outcome: Outcome) -> None:
+        if self._manifest:
+            self._manifest.ended(task, outcome)
+        self._failed.add(outcome.name)
+        self._progress.print_error(printable(outcome.error))
+
     def _advance_to(self, task: ReportTask, share: float) -> None:
         if (current := self._open.get(task.input.place)) is not None:  # else it ended in the meantime
             current.advance_to(share, self._progress)
@@ -167,14 +184,13 @@ class Batch:
         current = self._open.pop(outcome.place)
         if outcome.stopped:
             return
-        if self._manifest:
-            self._manifest.ended(current.task, outcome)
         for line in outcome.warnings:
             self._progress.print_error(printable(line))
         if outcome.error:
-            self._failed.add(outcome.name)
-            self._progress.print_error(printable(outcome.error))
+            self._fail(current.task, outcome)
         else:
+            if self._manifest:
+                self._manifest.ended(current.task, outcome)
             self._written += 1
             self._video_s += outcome.video_s
             if outcome.unreadable:
@@ -199,13 +215,14 @@ class Batch:
 
     def _left(self) -> int:
         ended = self._done + self._written + self._failed.count
-        if self._workload.count is not None:
-            return self._workload.count - ended
-        return -1 if self._stopping() else 0
+        if self._planned_all:
+            return self._seen - ended
+        more = (self._workload.count or 0) - ended
+        return more if more > 0 else -1
 
     def _error(self) -> str:
         """A message on the inputs that could not be read completely; "" if there are none."""
-        total = self._workload.count or self._seen
+        total = self._seen if self._planned_all else self._workload.count or self._seen
         lines = []
         if self._failed.count:
             lines.append(f"{self._failed.count} of {total} inputs could not be read ({self._failed})")
@@ -213,7 +230,14 @@ class Batch:
             lines.append(
                 f"{self._partial.count} of {total} inputs could only be read in part ({self._partial})"
             )
-        return f"{'; '.join(lines)}; the other reports are complete" if lines else ""
+        if not lines:
+            return ""
+        where = f"; {MANIFEST} names them all" if self._manifest and self._has_unnamed() else ""
+        return f"{'; '.join(lines)}; the other reports are complete{where}"
+
+    def _has_unnamed(self) -> bool:
+        """Whether an input could not be read at all and the message does not name it."""
+        return self._failed.count > len(self._failed.names)
 
 
 @dataclass

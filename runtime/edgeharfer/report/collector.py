@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from edgeharfer.report.record import (
     BOX_DIGITS,
     PROBABILITY_DIGITS,
@@ -23,7 +25,7 @@ from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.tasks import ACTION, EMOTION
 from edgeharfer.runtime.tasks.base import Task
-from edgeharfer.runtime.types import Action, Box, Frame, TrackedFace
+from edgeharfer.runtime.types import Action, Box, Floats, Frame, TrackedFace
 
 SampleCallback = Callable[[Frame, FaceSample], None]
 Columns = Sequence[tuple[str, str]]
@@ -46,6 +48,7 @@ class Collector(Sink):
     Args:
         schedule: Sampling schedule of the pipeline.
         columns: Values of extra tasks to collect.
+        keypoints: Whether to collect key points.
         fps: Frame rate of the source, which gives the duration of a single frame.
         progress: Called with the number of frames so far.
         on_sample: Called with the frame of each sample.
@@ -55,12 +58,13 @@ class Collector(Sink):
         self,
         schedule: SamplingSchedule,
         columns: Columns,
+        keypoints: bool,
         fps: float | None,
         progress: Callable[[int], None] = lambda frames: None,
         on_sample: SampleCallback | None = None,
     ) -> None:
         self._schedule, self._columns, self._progress = schedule, columns, progress
-        self._on_sample = on_sample
+        self._keypoints, self._on_sample = keypoints, on_sample
         self._frame_s = 1 / fps if fps else 0.0
         self._samples: list[FaceSample] = []
         self._readings: list[ActionReading] = []
@@ -128,11 +132,20 @@ class Collector(Sink):
             round(float(face.score), SCORE_DIGITS),
             tuple(round(p, PROBABILITY_DIGITS) for p in probs.values()),
             tuple(_value(numbers.get(task, {}).get(name)) for task, name in self._columns),
+            _points(face.keypoints) if self._keypoints else (),
         )
 
 
 def _seconds(result: Result) -> float:
     return round(result.pts_s, TIME_DIGITS)
+
+
+def _points(keypoints: Floats | None) -> tuple[float | None, ...]:
+    """x and y of each key point, rounded; None for points that were not found."""
+    if keypoints is None:
+        return ()
+    values = np.round(keypoints.astype(np.float64), BOX_DIGITS).ravel().tolist()
+    return tuple(value if math.isfinite(value) else None for value in values)
 
 
 def _value(value: float | None) -> float | None:

@@ -1,22 +1,24 @@
-"""Tables over all inputs of a job: `all_summary.csv`, and `all_frames.csv` or `all_frames.parquet`."""
+"""Tables over all inputs of a job: `all_summary.csv`, `all_persons.csv`, `all_frames.csv` or `.parquet`."""
 
 from __future__ import annotations
 
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeharfer.report.csv_files import FRAMES, Cell, escape_formula, write_table
-from edgeharfer.report.inputs import ALL_FRAMES, ALL_SUMMARY
+from edgeharfer.report.inputs import ALL_FRAMES, ALL_PERSONS, ALL_SUMMARY
 from edgeharfer.report.manifest import read_manifest
 from edgeharfer.report.summary import SUMMARY
 from edgeharfer.runtime.staging import cannot_write, replaced_file
 
 Table = Literal["csv", "parquet", "none"]
-_MEASURES = ("duration_s", "frames", "samples", "unreadable")
+_INPUT = ("duration_s", "frames", "samples", "unreadable")
+_TIMES = ("track", "first_s", "last_s", "seen_s")
+_MEASURES = ("sightings", "coverage", "confidence")
 
 
 def write_combined(out: Path, table: Table) -> None:
@@ -26,7 +28,7 @@ def write_combined(out: Path, table: Table) -> None:
 
     Args:
         out: Folder of all reports.
-        table: Format of the table of all frames; "none" writes neither table.
+        table: Format of the table of all frames; "none" writes no table.
 
     Raises:
         SinkError: A table cannot be written.
@@ -38,6 +40,8 @@ def write_combined(out: Path, table: Table) -> None:
     try:
         with replaced_file(out / ALL_SUMMARY) as path:
             write_table(path, *_summary_table(folders))
+        with replaced_file(out / ALL_PERSONS) as path:
+            write_table(path, *_persons_table(folders))
         frames = out / f"{ALL_FRAMES}.{table}"
         with replaced_file(frames) as path:
             if table == "csv":
@@ -58,23 +62,51 @@ def _finished(out: Path) -> set[str]:
 
 def _summary_table(folders: Sequence[Path]) -> tuple[Sequence[str], Iterable[Sequence[Cell]]]:
     """One line per input: its facts, its number of persons, and the share and raw mean of each emotion."""
-    labels = sorted({label for folder in folders for label in _read_summary(folder)["group"]["shares"]})
-    header = (
-        *("report", "input", "kind", *_MEASURES, "persons", "sightings", "coverage", "confidence"),
-        *(f"share_{label}" for label in labels),
-        *(f"mean_{label}" for label in labels),
-    )
+    labels = _all_labels(folders)
+    header = ("report", "input", "kind", *_INPUT, "persons", *_measure_columns(labels))
     return header, (_summary_line(folder, labels) for folder in folders)
 
 
 def _summary_line(folder: Path, labels: Sequence[str]) -> Sequence[Cell]:
     summary = _read_summary(folder)
-    item, group = summary["input"], summary["group"]
+    item = summary["input"]
+    facts = (item["name"], item["kind"], *(item.get(key) for key in _INPUT), len(summary["persons"]))
+    return (folder.name, *facts, *_measures(summary["group"], labels))
+
+
+def _persons_table(folders: Sequence[Path]) -> tuple[Sequence[str], Iterable[Sequence[Cell]]]:
+    """One line per person of each input, with the most frequent emotion, also of those seen only briefly."""
+    labels = _all_labels(folders)
+    return ("report", "input", *_TIMES, "label", *_measure_columns(labels)), _person_lines(folders, labels)
+
+
+def _person_lines(folders: Sequence[Path], labels: Sequence[str]) -> Iterator[Sequence[Cell]]:
+    for folder in folders:
+        summary = _read_summary(folder)
+        for person in summary["persons"]:
+            shares = person.get("shares") or {}
+            label = max(shares, key=lambda name: shares[name], default=None)
+            times = (person.get(key) for key in _TIMES)
+            yield (folder.name, summary["input"]["name"], *times, label, *_measures(person, labels))
+
+
+def _all_labels(folders: Sequence[Path]) -> list[str]:
+    return sorted({label for folder in folders for label in _read_summary(folder)["group"]["shares"]})
+
+
+def _measure_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    shares, means = ([f"{kind}_{label}" for label in labels] for kind in ("share", "mean"))
+    return (*_MEASURES, *shares, *means, "strength")
+
+
+def _measures(figures: Mapping[str, Any], labels: Sequence[str]) -> tuple[Cell, ...]:
+    """The cells of `_measure_columns`; reports of earlier versions have no strength."""
+    shares, means = figures.get("shares") or {}, figures.get("mean_raw") or {}
     return (
-        *(folder.name, item["name"], item["kind"], *(item.get(key) for key in _MEASURES)),
-        *(len(summary["persons"]), group["sightings"], group["coverage"], group["confidence"]),
-        *(group["shares"].get(label) for label in labels),
-        *(group["mean_raw"].get(label) for label in labels),
+        *(figures.get(key) for key in _MEASURES),
+        *(shares.get(label) for label in labels),
+        *(means.get(label) for label in labels),
+        figures.get("strength"),
     )
 
 
@@ -108,7 +140,7 @@ def _columns(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(columns)
 
 
-_KINDS = {"picture": "string", "label": "string", "frame": "int64", "track": "int64"}
+_KINDS = {"picture": "string", "label": "string", "input": "string", "frame": "int64", "track": "int64"}
 """Type of each column of a Parquet file that is not a float64."""
 _ROWS_AT_ONCE = 1 << 16
 

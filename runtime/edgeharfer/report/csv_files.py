@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeharfer.report.record import PROBABILITY_DIGITS, SCORE_DIGITS, FaceSample
 from edgeharfer.report.report import Report
 from edgeharfer.report.rows import FrameRow
+from edgeharfer.runtime.types import KEYPOINTS
 
 Cell = str | float | None
 
@@ -21,6 +22,7 @@ FRAMES, ACTIONS = "frames.csv", "actions.csv"
 _WHERE = ("time_s", "frame", "picture")
 _FACE_COLUMNS = (*_WHERE, "track", "x", "y", "width", "height", "face_score")
 _LABEL_COLUMNS = ("label", "score")
+_POINT_COLUMNS = tuple(f"{point}_{axis}" for point in KEYPOINTS for axis in "xy")
 _FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the wide forms too
 
 
@@ -32,18 +34,26 @@ def escape_formula(cell: Cell) -> Cell:
 
 
 def write_frames(report: Report, path: Path) -> None:
-    """Write one line per face and sample: raw probabilities, smoothed label and values of extra tasks.
+    """Write one line per face and sample. New columns are added at the end.
 
-    A sample without faces gets a line that holds only its time, so that coverage can be computed from the
-    file. A report on one person holds only the lines of that person.
+    A sample without faces gets a line that holds only its time and input, so that coverage can be computed
+    from the file. A report on one person holds only the lines of that person.
     """
-    header = (
+    write_table(path, frame_columns(report), _frame_lines(report))
+
+
+def frame_columns(report: Report) -> tuple[str, ...]:
+    """The header of `frames.csv`."""
+    return (
         *_FACE_COLUMNS,
         *(f"raw_{label}" for label in report.labels),
         *_LABEL_COLUMNS,
         *report.recording.columns,
+        *(f"smooth_{label}" for label in report.labels),
+        "strength",
+        *_POINT_COLUMNS,
+        "input",
     )
-    write_table(path, header, _frame_lines(report))
 
 
 def write_actions(report: Report, path: Path) -> None:
@@ -53,26 +63,34 @@ def write_actions(report: Report, path: Path) -> None:
 
 
 def _frame_lines(report: Report) -> Iterator[Sequence[Cell]]:
-    empty = len(_FACE_COLUMNS) - len(_WHERE) + len(_LABEL_COLUMNS)
+    empty = len(frame_columns(report)) - len(_WHERE) - 1
+    name = report.source.name
     by_frame: dict[int, list[FrameRow]] = {}
     for row in report.rows:
         by_frame.setdefault(row.sample.frame, []).append(row)
     for sample in report.recording.samples:
         rows = by_frame.get(sample.frame, [])
-        yield from (_line(row) for row in rows)
+        yield from ((*_line(row, report), name) for row in rows)
         if not rows and report.only is None:
-            yield (*_where(sample), *[None] * (empty + len(report.labels) + len(report.recording.columns)))
+            yield (*_where(sample), *[None] * empty, name)
 
 
 def _where(sample: FaceSample) -> tuple[Cell, ...]:
     return sample.time_s, sample.frame, sample.picture or None
 
 
-def _line(row: FrameRow) -> Sequence[Cell]:
+def _line(row: FrameRow, report: Report) -> Sequence[Cell]:
     face, box = row.face, row.face.box
     place = (*_where(row.sample), face.track, box.x, box.y, box.width, box.height, _fixed(face.score))
-    raw = [f"{p:.{PROBABILITY_DIGITS}f}" for p in face.raw]
-    return (*place, *raw, row.label or None, _fixed(row.score) if row.label else None, *face.values)
+    label = (row.label, _fixed(row.score)) if row.label else (None, None)
+    values = face.values or [None] * len(report.recording.columns)
+    strength = None if row.strength is None else _fixed(row.strength)
+    points = face.keypoints or [None] * len(_POINT_COLUMNS)
+    return (*place, *_fixed_all(face.raw), *label, *values, *_fixed_all(row.probs), strength, *points)
+
+
+def _fixed_all(probabilities: Iterable[float]) -> list[str]:
+    return [f"{p:.{PROBABILITY_DIGITS}f}" for p in probabilities]
 
 
 def _fixed(score: float) -> str:

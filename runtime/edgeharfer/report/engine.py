@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
 
-from edgeharfer.report.inputs import ReportTask
-from edgeharfer.report.job import ReportJob
-from edgeharfer.report.outcome import Outcome, analyze_task
+from edgeharfer.report.job import ReportJob, analyze_task
+from edgeharfer.report.outcome import Outcome
 from edgeharfer.report.settings import AnalysisSettings
+from edgeharfer.report.task import ReportTask
 from edgeharfer.report.workers import WorkerProcess
 from edgeharfer.runtime.clock import Clock, SystemClock
 
@@ -162,4 +162,4 @@ def windowed(
 
 def local_engine(settings: AnalysisSettings, workers: int) -> Engine:
     """The engine for `--engine local` with several workers."""
-    return LocalWorkers(workers, partial(WorkerProcess, settings))
+    return LocalWorkers(workers, partial(WorkerProcess, settings.to_json()))

@@ -8,11 +8,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.summary import SUMMARY
+from edgeharfer.report.task import ReportInput, ReportTask
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.source import SOURCES, Source, source_kind
 from edgeharfer.runtime.source.address import redact
@@ -28,84 +29,70 @@ from edgeharfer.runtime.source.images import (
 )
 from edgeharfer.runtime.source.video import VIDEO_SUFFIXES, open_video
 
-MANIFEST, ALL_SUMMARY, ALL_FRAMES = "job.jsonl", "all_summary.csv", "all_frames"
+MANIFEST, ALL_SUMMARY, ALL_PERSONS, ALL_FRAMES = (
+    "job.jsonl",
+    "all_summary.csv",
+    "all_persons.csv",
+    "all_frames",
+)
 """Files of a job of several inputs, next to the folders of the reports; the last one with its suffix."""
-_JOB_FILES = frozenset({MANIFEST, ALL_SUMMARY, f"{ALL_FRAMES}.csv", f"{ALL_FRAMES}.parquet"})
+_JOB_FILES = frozenset({MANIFEST, ALL_SUMMARY, ALL_PERSONS, f"{ALL_FRAMES}.csv", f"{ALL_FRAMES}.parquet"})
 _MAX_NAME = 80
 _UNKNOWN_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class ReportInput:
-    """One input of an analysis.
-
-    Attributes:
-        spec: Source specification for `open_source`.
-        name: Display name.
-        size: Total size of its files in bytes.
-        place: Digest of its absolute path.
-        content: Digest of the names, sizes and modification times of its files; "" without files.
-    """
-
-    spec: str
-    name: str
-    size: int
-    place: str
-    content: str
-
-
-@dataclass(frozen=True)
-class ReportTask:
-    """An input and the folder of its report.
-
-    Attributes:
-        input: The input.
-        folder: Folder of the report.
-        key: Digest of the input's content and the settings.
-        done: Whether the folder already holds this report.
-        unreadable: Number of pictures or frames that the existing report could not read.
-    """
-
-    input: ReportInput
-    folder: Path
-    key: str
-    done: bool
-    unreadable: int = 0
-
-    @property
-    def extra(self) -> dict[str, Any]:
-        """The entry of summary.json by which a later run recognises this report."""
-        return {"resume": {"place": self.input.place, "key": self.key}}
-
-
-def find_inputs(specs: Iterable[str]) -> Iterator[ReportInput]:
+def find_inputs(specs: Iterable[str], *, lenient: bool = False) -> Iterator[ReportInput]:
     """Expand files, folders, globs and numbered sequences to inputs, one at a time and without duplicates.
 
     Each video and each animated image of a folder or glob is one input; its pictures together are another.
     Subfolders are ignored.
+
+    Args:
+        specs: The specifications.
+        lenient: Yield an input with a `problem` in place of an error.
 
     Raises:
         ConfigError: A specification is a camera or stream, which has no end.
     """
     seen: set[str] = set()
     for text in specs:
-        for spec in _expand(text):
-            item = make_input(spec)
+        for item in _inputs_of(text, lenient):
             if item.place not in seen:
                 seen.add(item.place)
                 yield item
 
 
-def check_finite(inputs: Iterable[ReportInput], duration_s: float | None) -> Iterator[ReportInput]:
+def check_finite(
+    inputs: Iterable[ReportInput], duration_s: float | None, *, lenient: bool = False
+) -> Iterator[ReportInput]:
     """Yield the inputs, and check that each ends, or that a duration is given.
+
+    Args:
+        inputs: The inputs.
+        duration_s: The duration in seconds.
+        lenient: Yield an input with a `problem` in place of an error.
 
     Raises:
         ConfigError: An input such as the demo is endless and there is no duration.
     """
     for item in inputs:
         if duration_s is None and SOURCES[source_kind(item.spec)].endless:
-            raise ConfigError(f"{item.spec}: has no end; limit it with --duration SECONDS")
-        yield item
+            problem = f"{redact(item.spec)}: has no end; limit it with --duration SECONDS"
+            if not lenient:
+                raise ConfigError(problem)
+            yield replace(item, problem=item.problem or problem)
+        else:
+            yield item
+
+
+def _inputs_of(text: str, lenient: bool) -> Iterator[ReportInput]:
+    try:
+        yield from map(make_input, _expand(text))
+    except ConfigError as error:
+        if not lenient:
+            raise
+        shown = redact(text)
+        yield ReportInput(shown, shown, 0, _digest(text), "", str(error))
 
 
 def make_input(spec: str) -> ReportInput:

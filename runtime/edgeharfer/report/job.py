@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.analyzer import Analyzer
+from edgeharfer.report.content.edition import ReportEdition
 from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.inputs import ReportTask, available_folder, expected_frames
-from edgeharfer.report.pdf.edition import ReportEdition
+from edgeharfer.report.inputs import available_folder, expected_frames
+from edgeharfer.report.outcome import Outcome, failed, stopped
 from edgeharfer.report.report import Report, make_report, source_facts
 from edgeharfer.report.smoothing import Smoothing
 from edgeharfer.report.summary import FORMAT
+from edgeharfer.report.task import ReportTask
+from edgeharfer.report.words import NO_BREAK, counted, label_name, percent
 from edgeharfer.report.write import write_report
 from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.decode_devices import AUTO
 
@@ -66,6 +71,8 @@ class ReportJob:
         task: ReportTask,
         progress: Callable[[float], None],
         stopping: Callable[[], bool] = lambda: False,
+        *,
+        sweep: bool = True,
     ) -> WrittenReport | None:
         """Analyse one input and write its report.
 
@@ -73,6 +80,7 @@ class ReportJob:
             task: The input and its folder.
             progress: Called with the share of the input that has been analysed, 0 to 1.
             stopping: Called before each frame; True stops the analysis.
+            sweep: Remove what ended processes left of this report.
 
         Returns:
             The report, or None if the analysis was stopped, in which case nothing is written.
@@ -95,11 +103,52 @@ class ReportJob:
             return None
         report = make_report(source_facts(source), self.analyzer.method, self.smoothing, recording)
         edition = ReportEdition(self._today(), gallery)
-        folder = write_report(
-            report, task.folder, edition, task.extra, choose=lambda: available_folder(task)
-        )  # fmt: skip
+        choose = partial(available_folder, task)
+        folder = write_report(report, task.folder, edition, task.extra, choose=choose, sweep=sweep)
         return WrittenReport(report, folder)
 
     def _today(self) -> str:
         day = datetime.fromtimestamp(self.clock.wall(), timezone.utc).astimezone()
         return f"{day.day} {day:%B %Y}"
+
+
+def analyze_task(
+    job: ReportJob, task: ReportTask, progress: Callable[[float], None], stopping: Callable[[], bool]
+) -> Outcome:
+    """Analyse one of many inputs and write its report. The job removes what lost workers left, at its end.
+
+    Args:
+        job: Settings and models.
+        task: The input and its folder.
+        progress: Called with the share of the input that has been analysed, 0 to 1.
+        stopping: Called before each frame; True stops the analysis.
+
+    Raises:
+        SinkError: The report cannot be written.
+    """
+    try:
+        written = job.analyze(task, progress, stopping, sweep=False)
+    except SourceError as error:
+        return failed(task, str(error))
+    if written is None:
+        return stopped(task)
+    report = written.report
+    return Outcome(
+        task.input.place,
+        task.input.name,
+        str(written.folder),
+        describe(report),
+        report.recording.duration_s,
+        tuple(report.source.warnings),
+        report.source.unreadable,
+    )
+
+
+def describe(report: Report) -> str:
+    """A one-line summary of a report."""
+    stills = report.stills
+    who = counted(len(report.rows), "face") if stills else counted(len(report.shown), "person", "people")
+    where = counted(len(report.recording.samples), "picture" if stills else "sample")
+    leader = report.group.leader
+    mostly = f", mostly {label_name(leader[0]).lower()} ({percent(leader[1])})" if leader else ""
+    return f"{who}, a face in {percent(report.group.coverage)} of {where}{mostly}".replace(NO_BREAK, " ")

@@ -20,8 +20,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.report.inputs import MANIFEST, ReportTask
+from edgeharfer.report.inputs import MANIFEST
 from edgeharfer.report.outcome import Outcome
+from edgeharfer.report.task import ReportTask
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.staging import cannot_write

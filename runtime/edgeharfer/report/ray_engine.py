@@ -1,8 +1,4 @@
-"""Analyse inputs as Ray tasks, one each. Ray schedules them and repeats a task whose worker is lost.
-
-Each Ray worker keeps one `WorkerProcess` with the models loaded. A crash in a decoder therefore ends that
-process and not the Ray worker: only crashes count as attempts, and lost workers and machines do not.
-"""
+"""Analyse inputs as Ray tasks, one each. Ray schedules them and repeats a task whose worker is lost."""
 
 from __future__ import annotations
 
@@ -15,16 +11,15 @@ import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.engine import ProgressCallback, windowed
-from edgeharfer.report.inputs import ReportTask
 from edgeharfer.report.outcome import Outcome
+from edgeharfer.report.ray_worker import analyze_in_worker
 from edgeharfer.report.settings import AnalysisSettings
-from edgeharfer.report.worker import task_from_dict
-from edgeharfer.report.workers import WorkerProcess, task_to_dict
+from edgeharfer.report.task import ReportTask
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError
 
 _STORE_BYTES = 80_000_000
@@ -64,7 +59,7 @@ class RayEngine:
     workers: int | None = None
     cpus: float = 1.0
     gpus: float = 0.0
-    work: Callable[[str, dict[str, Any]], dict[str, Any]] = field(default_factory=lambda: analyze_in_worker)
+    work: Callable[[str, dict[str, Any]], dict[str, Any]] = analyze_in_worker
 
     def run(
         self, tasks: Iterable[ReportTask], progress: ProgressCallback, stopping: Callable[[], bool]
@@ -81,7 +76,7 @@ class RayEngine:
             pending: dict[Future[dict[str, Any]], Any] = {}
 
             def submit(task: ReportTask) -> Future[dict[str, Any]]:
-                reference = remote.remote(settings, task_to_dict(_absolute(task)))
+                reference = remote.remote(settings, _absolute(task).to_dict())
                 future: Future[dict[str, Any]] = reference.future()
                 pending[future] = reference
                 future.add_done_callback(pending.pop)
@@ -135,24 +130,6 @@ class RayEngine:
             "object_store_memory": _STORE_BYTES,
             "_temp_dir": folder,
         }
-
-
-_worker: WorkerProcess | None = None
-_worker_key: tuple[str, str | None] | None = None
-
-
-def analyze_in_worker(settings: str, task: dict[str, Any]) -> dict[str, Any]:
-    """Analyse an input in the process of this Ray worker, which is started by its first task.
-
-    It is replaced if the settings differ, or the GPU that Ray has assigned.
-    """
-    global _worker, _worker_key
-    key = (settings, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if _worker is None or _worker_key != key:
-        if _worker is not None:
-            _worker.close()
-        _worker, _worker_key = WorkerProcess(AnalysisSettings.from_json(settings)), key
-    return _worker.analyze(task_from_dict(task), lambda share: None).to_dict()
 
 
 @contextlib.contextmanager

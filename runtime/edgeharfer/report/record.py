@@ -23,6 +23,8 @@ class SampledFace:
         raw: Unsmoothed probabilities in the order of the model's labels; empty when emotions are off.
         values: Values of extra tasks in the order of `Observations.columns`; None where a task returned
             no value for this face.
+        keypoints: x and y in pixels of each of `KEYPOINTS`; None for points that the detector did not
+            find; empty if it finds none at all.
     """
 
     track: int
@@ -30,6 +32,7 @@ class SampledFace:
     score: float
     raw: tuple[float, ...]
     values: tuple[float | None, ...] = ()
+    keypoints: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

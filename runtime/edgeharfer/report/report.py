@@ -97,7 +97,7 @@ def make_report(
 ) -> Report:
     """Smooth and label observations and compute their statistics."""
     threshold = method.emotion.threshold if method.emotion else 0.0
-    rows = label_rows(recording, method.labels, threshold, smoothing)
+    rows = label_rows(recording, method.labels, threshold, smoothing, method.strength)
     samples = len(recording.samples)
     persons = person_statistics(rows, method.labels, samples)
     return Report(

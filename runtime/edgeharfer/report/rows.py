@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeharfer.report.record import SCORE_DIGITS, FaceSample, Observations, SampledFace
 from edgeharfer.report.smoothing import Smoothing
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class FrameRow:
         label: Label after smoothing; "" when emotions are off.
         score: Smoothed probability of the label.
         probs: Smoothed probabilities in the order of the labels; empty when emotions are off.
+        strength: How strong the emotion looks, 0 to 1, from the smoothed probabilities; None when emotions
+            are off, and for a model without the label "neutral".
     """
 
     sample: FaceSample
@@ -28,12 +31,18 @@ class FrameRow:
     label: str
     score: float
     probs: tuple[float, ...]
+    strength: float | None = None
 
 
 def label_rows(
-    recording: Observations, labels: Sequence[str], threshold: float, smoothing: Smoothing
+    recording: Observations,
+    labels: Sequence[str],
+    threshold: float,
+    smoothing: Smoothing,
+    strength: IntensityEstimator | None = None,
 ) -> tuple[FrameRow, ...]:
     """Smooth and label each track; return one row per sampled face in order of time."""
+    strength = strength or IntensityEstimator()
     seen = [(sample, face) for sample in recording.samples for face in sample.faces]
     if not labels:
         return tuple(FrameRow(sample, face, "", 0.0, ()) for sample, face in seen)
@@ -42,7 +51,7 @@ def label_rows(
         by_track.setdefault(face.track, []).append(index)
     rows: dict[int, FrameRow] = {}
     for indices in by_track.values():
-        track = _label_track([seen[index] for index in indices], labels, threshold, smoothing)
+        track = _label_track([seen[index] for index in indices], labels, threshold, smoothing, strength)
         rows.update(zip(indices, track, strict=True))
     return tuple(rows[index] for index in range(len(seen)))
 
@@ -52,9 +61,13 @@ def _label_track(
     labels: Sequence[str],
     threshold: float,
     smoothing: Smoothing,
+    strength: IntensityEstimator,
 ) -> Iterable[FrameRow]:
     times_s = np.array([sample.time_s for sample, _ in seen])
     probs = smoothing.apply(times_s, np.array([face.raw for _, face in seen], np.float32))
     chosen = smoothing.choose(probs, labels, threshold)
     for (sample, face), mean, (label, score) in zip(seen, probs, chosen, strict=True):
-        yield FrameRow(sample, face, label, round(score, SCORE_DIGITS), tuple(mean.tolist()))
+        values = mean.tolist()
+        intensity = strength.estimate(dict(zip(labels, values, strict=True)))
+        rounded = None if intensity is None else round(intensity, SCORE_DIGITS)
+        yield FrameRow(sample, face, label, round(score, SCORE_DIGITS), tuple(values), rounded)

@@ -34,6 +34,7 @@ class Statistics:
         shares: Share of the sightings by label; "uncertain" is last.
         mean_raw: Mean probability by label before smoothing.
         confidence: Mean probability of the best class after smoothing.
+        strength: Mean strength of the emotions; None if it is not known.
         transitions: Count by (from, to) of changes between two named labels within a track; "uncertain"
             in between is skipped.
     """
@@ -43,6 +44,7 @@ class Statistics:
     shares: Mapping[str, float]
     mean_raw: Mapping[str, float]
     confidence: float
+    strength: float | None
     transitions: Mapping[tuple[str, str], int]
 
     @property
@@ -86,6 +88,7 @@ def compute_statistics(rows: Sequence[FrameRow], labels: Sequence[str], samples:
     frames = {row.sample.frame for row in rows}
     raw = np.mean([row.face.raw for row in rows], axis=0) if rows and labels else np.zeros(len(labels))
     counts = Counter(row.label for row in rows)
+    strengths = [row.strength for row in rows if row.strength is not None]
     names = (*labels, UNCERTAIN) if labels else ()
     return Statistics(
         sightings=count,
@@ -93,6 +96,7 @@ def compute_statistics(rows: Sequence[FrameRow], labels: Sequence[str], samples:
         shares={name: counts[name] / count if count else 0.0 for name in names},
         mean_raw=dict(zip(labels, raw.tolist(), strict=True)),
         confidence=sum(row.score for row in rows) / count if count else 0.0,
+        strength=sum(strengths) / len(strengths) if strengths else None,
         transitions=count_transitions(rows),
     )
 

@@ -13,7 +13,7 @@ from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.statistics import PersonStatistics, Statistics
 from edgeharfer.runtime.versions import product_version
 
-FORMAT = 1
+FORMAT = 2
 SUMMARY = "summary.json"
 _DIGITS = 4
 
@@ -87,6 +87,7 @@ def _measures(measures: Statistics) -> dict[str, Any]:
         "sightings": measures.sightings,
         "coverage": round(measures.coverage, _DIGITS),
         "confidence": round(measures.confidence, _DIGITS),
+        "strength": None if measures.strength is None else round(measures.strength, _DIGITS),
         "shares": round_values(measures.shares),
         "mean_raw": round_values(measures.mean_raw),
         "transitions": [

@@ -10,20 +10,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import Any
 
-from edgeharfer.report.inputs import ReportInput, ReportTask
-from edgeharfer.report.outcome import analyze_task
+from edgeharfer.report.job import analyze_task
 from edgeharfer.report.settings import AnalysisSettings
+from edgeharfer.report.task import ReportTask
 from edgeharfer.report.worker_io import MessageWriter, input_ended, read_lines, redirected_output
 from edgeharfer.runtime.errors import EdgeharferError
-
-
-def task_from_dict(values: dict[str, Any]) -> ReportTask:
-    """The task from the values of a message."""
-    fields = {"input": ReportInput(**values["input"]), "folder": Path(values["folder"])}
-    return ReportTask(**{**values, **fields})
 
 
 def serve(descriptor: int, writer: MessageWriter) -> None:
@@ -36,7 +28,7 @@ def serve(descriptor: int, writer: MessageWriter) -> None:
         with AnalysisSettings.from_json(settings.decode("utf-8")).open_job() as job:
             for line in lines:
                 writer.begin()
-                task = task_from_dict(json.loads(line))
+                task = ReportTask.from_dict(json.loads(line))
                 outcome = analyze_task(job, task, writer.report, input_ended)
                 writer.send({"outcome": outcome.to_dict()})
     except EdgeharferError as error:

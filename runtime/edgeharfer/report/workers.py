@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from subprocess import PIPE
 from typing import Any
 
-from edgeharfer.report.inputs import ReportTask
 from edgeharfer.report.outcome import Outcome, failed, stopped
-from edgeharfer.report.settings import AnalysisSettings
+from edgeharfer.report.task import ReportTask
 from edgeharfer.runtime import errors
 from edgeharfer.runtime.child import Child, child_command, signal_name
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -25,16 +23,11 @@ STOP_TIMEOUT_S = 10.0
 _MODULE = "edgeharfer.report.worker"
 
 
-def task_to_dict(task: ReportTask) -> dict[str, Any]:
-    """The task as JSON values."""
-    return {**asdict(task), "folder": str(task.folder)}
-
-
 class WorkerProcess(Closing):
     """Analyses inputs in a child process, which is started again after a crash.
 
     Args:
-        settings: Settings of the analysis.
+        settings: Settings of the analysis, as `AnalysisSettings.to_json` writes them.
         module: Module that the process runs.
         clock: Measures the time since it was asked to stop.
 
@@ -42,7 +35,7 @@ class WorkerProcess(Closing):
         settings: As given.
     """
 
-    def __init__(self, settings: AnalysisSettings, module: str = _MODULE, clock: Clock | None = None) -> None:
+    def __init__(self, settings: str, module: str = _MODULE, clock: Clock | None = None) -> None:
         self.settings, self._module, self._clock = settings, module, clock or SystemClock()
         self._child: Child | None = None
         self._stopped_s: float | None = None
@@ -104,7 +97,7 @@ class WorkerProcess(Closing):
         try:
             child = self._running()
             assert child.process.stdin is not None and child.process.stdout is not None
-            _send(child, json.dumps(task_to_dict(task)))
+            _send(child, json.dumps(task.to_dict()))
             for line in child.process.stdout:
                 message = json.loads(line)
                 if "share" in message:
@@ -123,7 +116,7 @@ class WorkerProcess(Closing):
             self._child = Child(child_command(self._module), stdin=PIPE, stdout=PIPE, grace_s=STOP_TIMEOUT_S)
             if self._stopped_s is not None:
                 _close_input(self._child)
-            _send(self._child, self.settings.to_json())
+            _send(self._child, self.settings)
         return self._child
 
     def _ended(self) -> str:

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.report.charts.book import ChartBook
-from edgeharfer.report.charts.style import save_png
-from edgeharfer.report.charts.timeline import timeline
+from edgeharfer.report.content.edition import ReportEdition
 from edgeharfer.report.csv_files import ACTIONS, FRAMES, write_actions, write_frames
-from edgeharfer.report.pdf.edition import ReportEdition
-from edgeharfer.report.pdf.pages import person_pdf, report_pdf
+from edgeharfer.report.html.page import report_html
+from edgeharfer.report.pdf.pages import report_pdf
 from edgeharfer.report.report import Report
 from edgeharfer.report.summary import SUMMARY, summary_to_dict, write_summary
 from edgeharfer.runtime.errors import SinkError
 from edgeharfer.runtime.staging import cannot_write, locked_folder, replace_folder, temporary_folder
 
 PERSONS = "persons"
-PDF = "report.pdf"
+PDF, HTML = "report.pdf", "report.html"
 FILES = frozenset(
-    {ACTIONS, "emotions_bar.png", "emotions_pie.png", FRAMES, "timeline.png"} | {PDF, PERSONS, SUMMARY}
+    {ACTIONS, "emotions_bar.png", "emotions_pie.png", FRAMES, "timeline.png"} | {PDF, HTML, PERSONS, SUMMARY}
 )
 """Entries that belong to a report. Other files in its folder are preserved."""
 
@@ -34,6 +33,7 @@ def write_report(
     extra: Mapping[str, Any] | None = None,
     *,
     choose: Callable[[], Path] | None = None,
+    sweep: bool = True,
 ) -> Path:
     """Write all files of a report and replace an older report in `folder` at the end.
 
@@ -47,6 +47,7 @@ def write_report(
         extra: Further entries of summary.json.
         choose: Returns the folder to publish to. It is called under the lock that lets one process publish
             at a time. The default is `folder`.
+        sweep: Remove what ended processes left of this report, see `temporary_folder`.
 
     Returns:
         The folder of the report.
@@ -58,7 +59,7 @@ def write_report(
     folder = _behind_link(folder)
     before = _age(folder)
     try:
-        with temporary_folder(folder) as stage:
+        with temporary_folder(folder, sweep=sweep) as stage:
             _write_all(report, book, stage, edition)
             for person in report.shown:
                 own = stage / PERSONS / f"person-{person.track}"
@@ -77,25 +78,30 @@ def write_report(
 def _write_all(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
     write_frames(report, folder / FRAMES)
     write_actions(report, folder / ACTIONS)
-    over_time = book.figures["emotions", None] if report.stills else timeline(report)
-    save_png(over_time, folder / "timeline.png")
+    over_time = "emotions" if report.stills else "timeline"
+    (folder / "timeline.png").write_bytes(book.png((over_time, None)))
     _save_shares(book, None, folder)
+    _write_documents(report, book, folder, edition)
+
+
+def _write_documents(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
     (folder / PDF).write_bytes(report_pdf(report, book, edition))
+    (folder / HTML).write_text(report_html(report, book, edition), encoding="utf-8")
 
 
 def _write_one(report: Report, book: ChartBook, folder: Path, edition: ReportEdition) -> None:
     """Write the files of one person, which hold no actions."""
     write_frames(report, folder / FRAMES)
     if not report.stills:
-        save_png(book.figures["curves", report.only], folder / "timeline.png")
+        (folder / "timeline.png").write_bytes(book.png(("curves", report.only)))
     _save_shares(book, report.only, folder)
-    (folder / PDF).write_bytes(person_pdf(report, book, edition))
+    _write_documents(report, book, folder, edition)
     write_summary(summary_to_dict(report), folder / SUMMARY)
 
 
 def _save_shares(book: ChartBook, track: int | None, folder: Path) -> None:
-    save_png(book.figures["bar", track], folder / "emotions_bar.png")
-    save_png(book.figures["pie", track], folder / "emotions_pie.png")
+    for name in ("bar", "pie"):
+        (folder / f"emotions_{name}.png").write_bytes(book.png((name, track)))
 
 
 def _publish(stage: Path, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -62,6 +62,8 @@ class Capture(Closing):
         precompute: Called in the thread that reads if it is at least two frames ahead, with the next frame
             and the source time of the frame before (see `Pipeline.precompute`). Up to six frames are read
             ahead then. Never called in real time.
+        changed: Set whenever a frame arrives and when the source ends. Captures of several sources can share
+            one, to wait for any of them.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Capture(Closing):
         pace: Pace = "realtime",
         clock: Clock | None = None,
         precompute: Callable[[Frame, float], None] | None = None,
+        changed: threading.Event | None = None,
     ) -> None:
         self.source = source
+        self._announced = changed or threading.Event()
         self.frames_in = 0
         self.dropped = 0
         self._clock = clock or SystemClock()
@@ -120,16 +124,26 @@ class Capture(Closing):
         with self._changed:
             return self._stopping or (self._finished and not self._frames)
 
+    @property
+    def waiting_since_s(self) -> float | None:
+        """Monotonic time at which the next frame was captured; None if there is none yet."""
+        with self._changed:
+            return self._frames[0].captured_s if self._frames else None
+
     def start(self) -> None:
         """Start reading. Entering the `with` block calls it."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop reading and join the thread, within about 2 s. Remaining frames are discarded."""
+    def stop(self) -> None:
+        """Stop reading without waiting for the thread. Remaining frames are discarded."""
         with self._changed:
             self._stopping = True
             self._frames.clear()
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop reading and join the thread, within about 2 s. Remaining frames are discarded."""
+        self.stop()
         if self._thread.ident is None:  # never started, so no thread closes the source
             self.source.close()
             return
@@ -268,6 +282,7 @@ class Capture(Closing):
             self.frames_in += 1
             self._state = SourceState.LIVE
             self._changed.notify_all()
+        self._announced.set()
 
     def _room(self, frame: Frame) -> int:
         """Return the maximum length of the queue for frames of this size."""
@@ -283,3 +298,10 @@ class Capture(Closing):
             lost = error is not None and self.source.live and not self._stopping
             self._state = SourceState.LOST if lost else SourceState.ENDED
             self._changed.notify_all()
+        self._announced.set()
+
+
+def stop_all(captures: Iterable[Capture]) -> None:
+    """Stop several captures at the same time, before they are closed one after the other."""
+    for capture in captures:
+        capture.stop()

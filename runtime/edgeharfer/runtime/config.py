@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,26 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
         ConfigError: The file cannot be read, is not valid TOML, or has an unknown key.
     """
     settings = read_toml(path)
+    check_keys(settings, known, str(path))
+    return settings
+
+
+def check_keys(settings: Iterable[str], known: Collection[str], where: str) -> None:
+    """Check the keys of a table.
+
+    Args:
+        settings: The keys.
+        known: The allowed keys.
+        where: Location of the table for the error message.
+
+    Raises:
+        ConfigError: A key is unknown.
+    """
     for key in settings:
         if key not in known:
             near = get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-            raise ConfigError(f"{path}: unknown key {key!r}; {hint}")
-    return settings
+            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -23,9 +23,11 @@ class Picture(ABC):
     Attributes:
         size: (width, height) in pixels.
         decoded: Whether the picture has pixels (see `SkippedPicture`).
+        annotated: Whether the overlay is part of the picture already, as in a mosaic.
     """
 
     size: tuple[int, int]
+    annotated: ClassVar[bool] = False
     decoded: ClassVar[bool] = True
 
     @property

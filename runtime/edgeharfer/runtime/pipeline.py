@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from edgeharfer.runtime.capture import Capture, Pace
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.closing import Closing
-from edgeharfer.runtime.errors import TaskError
+from edgeharfer.runtime.errors import ConfigError, TaskError
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR, make_detector
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.tracks import Track, Tracker
@@ -53,7 +54,7 @@ class Pipeline(Closing):
     A pipeline is not thread-safe: do not call `process`, `frames`, `run`, `reset`, `disable`, `enable`,
     `warm_up`, `set_real_time` and `close` from several threads at the same time. `labels`, `models` and
     `providers` can be read from any thread. It keeps state from frame to frame, so use one pipeline for each
-    source that is read at the same time.
+    source that is read at the same time (see `for_another_source`).
 
     Args:
         action: Action package: the name of a shipped package, a folder, a loaded package, or None to turn
@@ -115,7 +116,7 @@ class Pipeline(Closing):
             provider, precision=precision, threads=threads, fallback=allow_fallback
         )
         backend = replace(backend, background_build=background_build)
-        self._schedule = schedule or LiveSchedule(face_interval_s)
+        schedule = schedule or LiveSchedule(face_interval_s)
         loaded = _load_packages(action=action, emotion=emotion, **(packages or {}))
         options = {"prior": prior, "clock": self._clock}
         models = {
@@ -129,19 +130,53 @@ class Pipeline(Closing):
         if isinstance(detector, str):
             detector = make_detector(detector, backend)
             self._resources.callback(detector.close)
-        self._perception = perception(detector, models)
-        self._tasks: dict[str, PackagedTask] = {
-            task: make_packaged_task(task, model, self._perception, self._schedule, self._clock)
-            for task, model in models.items()
-        }
         generic = {task.name: task.model for task in extra_tasks if isinstance(task, GenericTask)}
         self._task_models: dict[str, TaskModel] = {**models, **generic}
-        self._extra_tasks = [CheckedTask(task, self._clock) for task in extra_tasks]
-        self._tasks |= {task.name: task for task in self._extra_tasks}
         for model in models.values():
             self._resources.callback(model.close)
-        for task in self._extra_tasks:
+        checked = [CheckedTask(task, self._clock) for task in extra_tasks]
+        for task in checked:
             self._resources.callback(task.close)
+        self._prepare(perception(detector, models), schedule, checked)
+
+    def for_another_source(self, *, face_interval_s: float | None = None) -> Pipeline:
+        """Return a pipeline for a source that is read at the same time as that of this one.
+
+        It uses the models and the detector of this one, has no further memory of its own, and keeps its own
+        state: faces, readings, windows, schedule. Use both from the same thread. Under load in real time the
+        sources share the time of that thread. Close this pipeline last, which closes the models.
+
+        Args:
+            face_interval_s: Seconds between face detections, as for `Pipeline`; by default that of this one.
+
+        Raises:
+            TaskError: An extra task has no method `for_another_source`.
+            ConfigError: The pipeline records or replays, or has a schedule of its own and an interval is
+                given.
+        """
+        if type(self._perception) is not Perception:
+            raise ConfigError("a recording has one source: run each source on its own")
+        other = copy(self)
+        other._resources = ExitStack()
+        models = {task: model.for_another_source() for task, model in self._perception.models.items()}
+        schedule = self._schedule.for_another_source()
+        if face_interval_s is not None:
+            if not isinstance(schedule, LiveSchedule):
+                raise ConfigError("face_interval_s cannot be used with another schedule")
+            schedule.wanted_s = face_interval_s
+            schedule.reset()
+        extra = [task.for_another_source() for task in self._extra_tasks]
+        other._prepare(Perception(self._perception.detector, models), schedule, extra)
+        return other
+
+    def _prepare(self, perception: Perception, schedule: Schedule, extra: Sequence[CheckedTask]) -> None:
+        """Set up what belongs to one source."""
+        self._perception, self._schedule, self._extra_tasks = perception, schedule, extra
+        self._tasks: dict[str, PackagedTask] = {
+            task: make_packaged_task(task, model, perception, schedule, self._clock)
+            for task, model in perception.models.items()
+        }
+        self._tasks |= {task.name: task for task in extra}
         self._tracker = Tracker()
         self._in_view: list[Track] = []
         self._scene_readings: dict[str, Reading] = {}

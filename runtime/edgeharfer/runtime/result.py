@@ -27,6 +27,7 @@ class Result:
         updates: New readings from this frame, by the name of the task: a `Reading` for the scene, or a
             mapping of track number to `Reading`. Tasks without a new reading are absent; their last readings
             remain in `readings` and in `faces`.
+        source: Name of the source in a run with several sources; otherwise "".
     """
 
     seq: int
@@ -38,6 +39,7 @@ class Result:
     cut: bool = False
     file: str = ""
     updates: Mapping[str, Reading | Mapping[int, Reading]] = field(default_factory=dict)
+    source: str = ""
 
     @property
     def action(self) -> Action | None:
@@ -49,10 +51,12 @@ class Result:
         """Return the JSON object that `edgeharfer run --events` writes for this result.
 
         The tasks of ALWAYS_IN_JSON are always present, with None if there is no reading. Other tasks are
-        present if they have a reading, and `file` is present for frames of image files.
+        present if they have a reading, `file` is present for frames of image files, and `source` in a run
+        with several sources.
         """
         return {
             "kind": "result",
+            **({"source": self.source} if self.source else {}),
             "seq": self.seq,
             "pts_s": round(self.pts_s, 4),
             "age_ms": round(self.age_ms, 2),

@@ -1,19 +1,26 @@
-"""The run loop: frames from a capture go through the pipeline into the sinks."""
+"""The run loop: frames of one or more sources go through their pipelines into the sinks."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import Channel, RunInput
+from edgeharfer.runtime.channel import RunLimits as RunLimits
 from edgeharfer.runtime.clock import Clock, ClockJumpDetector, SystemClock
+from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.pipeline import Pipeline
+from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import SinkGroup
 from edgeharfer.runtime.source.base import Source
 from edgeharfer.runtime.stats import Stats, Status
+from edgeharfer.runtime.turns import FairShare
 from edgeharfer.runtime.types import Frame
 
 WAIT_S = 0.1
@@ -25,23 +32,10 @@ PHOTO_S = 3.0
 POLL_S = 0.05
 """Interval in seconds at which keys are polled while a picture is held."""
 
+ALL_SOURCES = "all"
+"""Value of "source" in the summary of all sources together."""
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunLimits:
-    """Limits of a run. None means no limit.
-
-    Attributes:
-        max_frames: Number of results after which the run ends.
-        duration_s: Source time in seconds after which the run ends. For live sources also elapsed time, so
-            that the run ends even if no frames arrive.
-        max_age_ms: Results of frames older than this are dropped.
-    """
-
-    max_frames: int | None = None
-    duration_s: float | None = None
-    max_age_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +65,14 @@ class HoldOptions:
 
 
 class Runner:
-    """Runs a pipeline on the frames of a capture and passes the results to sinks.
+    """Runs pipelines on the frames of captures and passes the results to sinks.
 
-    The caller enters and exits the sinks. After a gap in a live source the pipeline is reset. A sink that
+    The caller enters and exits the sinks. After a gap in a live source its pipeline is reset. A sink that
     fails misses results; the other sinks are not affected.
+
+    There may be several sources, each with a capture and a pipeline. Each has an equal share of the time (see
+    `FairShare`). One that ends, is lost or cannot be read does not affect the others, and the run ends when
+    all have ended.
 
     Args:
         pipeline: The pipeline for the frames.
@@ -84,10 +82,12 @@ class Runner:
         stopping: Called before each frame; once it returns True, the run ends after the current frame.
         clock: Source of time; the system's by default.
         hold: How long pictures stay in the view.
-        prepare: Applied to each frame before the pipeline and the sinks, for instance to mask areas.
-        before_frame: Called from the thread of the run before each frame, and about ten times a second while
-            no frames arrive. Returns the pipeline to use from now on, which is reset if it is another one.
+        prepare: See `RunInput`.
+        before_frame: See `RunInput`.
         jumps: Detects jumps of the wall clock. Pass one to detect jumps between runs as well.
+        name: Name of the source if there are others.
+        others: Further sources. Their captures have the same `changed`, which is passed too.
+        changed: Set when a frame of any source arrives; only with several sources.
     """
 
     def __init__(
@@ -103,65 +103,140 @@ class Runner:
         prepare: Callable[[Frame], Frame] = lambda frame: frame,
         before_frame: Callable[[], Pipeline] | None = None,
         jumps: ClockJumpDetector | None = None,
+        name: str = "",
+        others: Sequence[RunInput] = (),
+        changed: threading.Event | None = None,
     ) -> None:
-        self._pipeline, self._capture, self._outputs = pipeline, capture, SinkGroup(sinks)
+        self._outputs = SinkGroup(sinks)
         self._limits = limits or RunLimits()
         self._clock = clock or SystemClock()
         self._uses_status = self._outputs.uses_status
-        self._stats = Stats(self._clock)
+        first = RunInput(pipeline, capture, name, prepare, before_frame)
+        self._channels = [Channel(one, self._limits, self._clock) for one in (first, *others)]
+        self._share, self._changed = FairShare(len(self._channels)), changed or threading.Event()
+        self._totals = Stats(self._clock) if others else None
         self._jumps = jumps or ClockJumpDetector(self._clock)
-        self._stopping, self._prepare, self._before_frame = stopping, prepare, before_frame
+        self._stopping = stopping
         self._hold = hold or HoldOptions()
         self._photo_s: float | None = None  # when the current photograph was first shown
-        self._too_old = self._breaks = 0
-        self._pending_cut = False
-        self._set_real_time()
+        self._error: Exception | None = None
 
     def run(self) -> dict[str, Any]:
-        """Run until the source ends, a limit is reached, a sink closes or `stopping` returns True.
+        """Run until all sources end, a limit is reached, a sink closes or `stopping` returns True.
 
         Returns:
             The summary of the run, which the sinks also receive.
 
         Raises:
-            SourceError: The source cannot be read any further. The sinks receive the summary nevertheless.
+            SourceError: A source could not be read any further. The sinks receive the summary nevertheless.
             TaskError: An extra task failed; likewise.
         """
         started_s = self._clock.monotonic()
         ended = False
         try:
             while not self._finished(started_s):
-                self._choose_pipeline()
-                frame = self._capture.next_frame(WAIT_S)
-                if frame is None:
-                    if self._capture.ended:
+                for channel in self._channels:
+                    channel.choose_pipeline()
+                turn = self._next_turn()
+                if turn is None:
+                    if all(channel.over or channel.capture.ended for channel in self._channels):
                         ended = True
-                        if self._hold.last:
-                            self._outputs.refresh(self._status())  # shows that the source has ended
                         break
-                    self._outputs.refresh(self._status())
-                elif not self._before_end(frame) or not self._finish_photo(started_s):
+                    self._refresh_idle(0.0)
+                elif not self._take_turn(*turn, started_s):
                     break
-                else:
-                    self._process(self._prepare(frame))
+            if ended and self._hold.last:
+                for channel in self._channels:  # shows that the source has ended
+                    self._outputs.refresh(self._status(channel))
         finally:
             summary = self._summary()
             self._outputs.finish(summary)
-        if ended and self._hold.last and self._stats.frames_processed:
+        if self._error is not None:
+            raise self._error
+        if ended and self._hold.last and any(one.stats.frames_processed for one in self._channels):
             self._hold_picture(started_s, None)
         return summary
 
-    def _set_real_time(self) -> None:
-        if self._capture.in_real_time:
-            self._pipeline.set_real_time(self._limits.max_age_ms)
+    def _next_turn(self) -> tuple[Channel, Frame] | None:
+        """Wait for a frame and return it with its channel; None if none arrives within WAIT_S."""
+        if len(self._channels) == 1:
+            frame = self._channels[0].capture.next_frame(WAIT_S)
+            return None if frame is None else (self._channels[0], frame)
+        self._changed.clear()
+        if not (waiting := self._waiting()):
+            self._changed.wait(WAIT_S)
+            waiting = self._waiting()
+        while waiting:
+            number = self._share.choose(waiting)
+            if (frame := self._channels[number].capture.next_frame(0.0)) is not None:
+                return self._channels[number], frame
+            del waiting[number]  # it got too old
+        return None
 
-    def _choose_pipeline(self) -> None:
-        """Call `before_frame` and switch to the pipeline that it returns."""
-        if self._before_frame is None or (chosen := self._before_frame()) is self._pipeline:
-            return
-        self._pipeline = chosen
-        self._pipeline.reset()
-        self._set_real_time()
+    def _waiting(self) -> dict[int, float]:
+        """Return the capture time of the next frame of each source that has one, by number."""
+        waiting = {}
+        for number, channel in enumerate(self._channels):
+            if channel.over:
+                continue
+            if (since_s := channel.capture.waiting_since_s) is not None:
+                waiting[number] = since_s
+            elif channel.capture.ended:
+                self._end(channel)
+        return waiting
+
+    def _end(self, channel: Channel) -> None:
+        """Record the end of one of several sources."""
+        channel.over = True
+        with self._contained(channel):
+            channel.capture.next_frame(0.0)
+        self._outputs.refresh(self._status(channel))
+
+    @contextmanager
+    def _contained(self, channel: Channel) -> Iterator[None]:
+        """Let an error end only the source, if there are several; it is raised once all have ended."""
+        try:
+            yield
+        except Exception as error:
+            if len(self._channels) == 1:
+                raise
+            channel.over = True
+            _log.warning("%s; the other sources continue", _describe(channel, error))
+            self._error = self._error or error
+
+    def _take_turn(self, channel: Channel, frame: Frame, started_s: float) -> bool:
+        """Process a frame and write its result; return whether the run continues."""
+        start_s = self._clock.monotonic()
+        if not channel.is_before_end(frame):
+            channel.over = True
+            return len(self._channels) > 1
+        if not self._finish_photo(started_s):
+            return False
+        done = None
+        with self._contained(channel):
+            done = channel.process(frame)
+        if done is not None:
+            self._write(channel, *done)
+        if len(self._channels) > 1:
+            channel.active_s = self._clock.monotonic()
+            self._share.charge(self._channels.index(channel), channel.active_s - start_s)
+            self._refresh_idle(WAIT_S)
+        return True
+
+    def _write(self, channel: Channel, frame: Frame, result: Result) -> None:
+        if self._totals is not None:
+            self._totals.add(result)
+        self._outputs.write(frame, result, self._status(channel) if self._uses_status else self._no_status())
+        if frame.still:
+            self._photo_s = self._clock.monotonic()
+
+    def _refresh_idle(self, idle_s: float) -> None:
+        """Update the status of the sources that have had no result for `idle_s` seconds."""
+        now_s = self._clock.monotonic()
+        for channel in self._channels:
+            if now_s - channel.active_s >= idle_s and not (channel.over and len(self._channels) > 1):
+                channel.active_s = now_s
+                self._outputs.refresh(self._status(channel))
 
     def _finish_photo(self, started_s: float) -> bool:
         """Hold the current photograph for its time; return whether the run continues."""
@@ -182,35 +257,10 @@ class Runner:
         return limit_s is not None and self._clock.monotonic() - started_s >= limit_s
 
     def _finished(self, started_s: float) -> bool:
-        late = self._capture.source.live and self._time_is_up(started_s)
-        done = self._limits.max_frames is not None and self._stats.frames_processed >= self._limits.max_frames
-        return self._stopping() or late or done or self._outputs.closed
-
-    def _before_end(self, frame: Frame) -> bool:
-        return self._limits.duration_s is None or frame.pts_s < self._limits.duration_s
-
-    def _process(self, frame: Frame) -> None:
-        if self._breaks != self._capture.breaks:
-            self._breaks = self._capture.breaks
-            self._pipeline.reset()
-        if self._is_too_old((self._clock.monotonic() - frame.captured_s) * 1e3):
-            return
-        result = self._pipeline.process(frame)
-        if self._pending_cut:
-            result = replace(result, cut=True)
-        expired = self._capture.outdated(frame) or self._is_too_old(result.age_ms)
-        self._pending_cut = expired and result.cut
-        if expired:
-            return
-        self._stats.add(result)
-        self._outputs.write(frame, result, self._status() if self._uses_status else self._no_status())
-        if frame.still:
-            self._photo_s = self._clock.monotonic()
-
-    def _is_too_old(self, age_ms: float) -> bool:
-        expired = self._limits.max_age_ms is not None and age_ms > self._limits.max_age_ms
-        self._too_old += expired
-        return expired
+        elapsed_s = self._clock.monotonic() - started_s
+        for channel in self._channels:
+            channel.over = channel.over or channel.reaches_limit(elapsed_s)
+        return self._stopping() or all(one.over for one in self._channels) or self._outputs.closed
 
     def _check_clock(self) -> None:
         if jump := self._jumps.check():
@@ -220,48 +270,34 @@ class Runner:
         self._check_clock()
         return Status()
 
-    def _status(self) -> Status:
+    def _status(self, channel: Channel) -> Status:
         self._check_clock()
-        return self._stats.status(
-            frames_dropped=self._capture.dropped,
-            provider=short_providers(self._pipeline.providers),
-            source_state=self._capture.state,
-            source_name=self._capture.source.name,
-            clock_jump=self._jumps.last,
-            breaks=self._breaks,
-        )
+        return channel.status(self._jumps.last)
 
     def _summary(self) -> dict[str, Any]:
-        summary = self._stats.summary(
-            frames_in=self._capture.frames_in,
-            frames_dropped=self._capture.dropped,
-            provider=self._pipeline.providers,
-            models=self._pipeline.models,
+        first = self._channels[0]
+        pipeline, totals = first.pipeline, self._totals or first.stats
+        summary = totals.summary(
+            frames_in=sum(one.capture.frames_in for one in self._channels),
+            frames_dropped=sum(one.capture.dropped for one in self._channels),
+            provider=pipeline.providers,
+            models=pipeline.models,
         )
-        if self._pipeline.precision_reasons:
-            summary["precision_reasons"] = self._pipeline.precision_reasons
-        if self._limits.max_age_ms is not None:
-            summary["frames_too_old"] = self._too_old
+        if pipeline.precision_reasons:
+            summary["precision_reasons"] = pipeline.precision_reasons
+        about = first.source_figures()
+        if self._totals is None and "frames_too_old" in about:
+            summary["frames_too_old"] = about.pop("frames_too_old")
         if self._outputs.errors:
             summary["sink_errors"] = self._outputs.errors
-        source = self._capture.source
-        if source.restartable:
-            summary["source"] = {
-                "state": self._capture.state,
-                "breaks": self._capture.breaks,
-                "reconnects": self._capture.reconnects,
-                "bad_pictures": source.bad_pictures,
-                "details": source.details,
-            }
-        elif not source.live:
-            summary["unreadable"] = source.unreadable
-            if source.missing:
-                summary["missing"] = len(source.missing)
-        return summary
+        if self._totals is None:
+            return {**summary, **about}
+        sources = {one.name: {**one.figures(), **one.source_figures()} for one in self._channels}
+        return {"source": ALL_SOURCES, **summary, "sources": sources}
 
 
-def short_providers(providers: dict[str, str]) -> str:
-    """Return the providers in use as a short text, such as "CPU" or "CUDA + CPU"."""
-    return " + ".join(
-        sorted({name.removesuffix("ExecutionProvider") for name in providers.values()}, reverse=True)
-    )
+def _describe(channel: Channel, error: Exception) -> str:
+    """Return the text of an error, which names the source."""
+    if isinstance(error, EdgeharferError):
+        return str(error)
+    return f"{channel.name}: {type(error).__name__}: {error}"

@@ -6,13 +6,14 @@ A temporary name contains the machine, the process and a random number, so that 
     .out.9f3a61c2-4711-5d0be2aa.part.mp4       next to "out.mp4"
 
 The writing process holds a lock on it (flock). The next writer of the same target removes temporary files
-that are no longer locked. Without such locks (Windows, some network file systems), and for files of other
-machines, it removes those that have not changed for a day.
+that are no longer locked. Without such locks (Windows, network file systems), and for files of other
+machines, it removes those that have not changed for a day, by the clock of the file system.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,8 @@ NEW, OLD = "new", "old"
 _MAX_NAME_BYTES = 150  # of the target's stem; file systems allow 255 for the whole name
 _LOCK_TIMEOUT_S = 5.0  # of a folder, which is locked for milliseconds
 _POLL_S = 0.01
+_OCCUPIED = frozenset({errno.EEXIST, errno.ENOTEMPTY})
+"""Errors of a rename to a folder that is not empty."""
 
 
 def temporary_path(target: Path) -> Path:
@@ -65,17 +69,22 @@ def temporary_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_folder(target: Path) -> Iterator[Path]:
+def temporary_folder(target: Path, *, sweep: bool = True) -> Iterator[Path]:
     """Create an empty folder for `replace_folder`, and remove it at the end unless it was renamed.
 
     It is inside another temporary folder next to the target, to which `replace_folder` moves the old content.
+
+    Args:
+        target: The target.
+        sweep: Call `remove_abandoned` before. It lists the folder of the target; a job that fills one folder
+            calls `remove_all_abandoned` once instead.
 
     Raises:
         OSError: The folder cannot be created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked_folder(target.parent) as locked:
-        if locked:
+        if locked and sweep:
             remove_abandoned(target)
         outer = temporary_path(target)
         (outer / NEW).mkdir(parents=True)
@@ -194,8 +203,9 @@ def replace_folder(new: Path, target: Path) -> list[Path]:
     while True:
         try:
             new.rename(target)
-        except OSError:
-            if not target.is_dir():
+        except OSError as error:
+            # On a network file system, another machine's new folder may not be visible yet.
+            if error.errno not in _OCCUPIED and not target.is_dir():
                 if moved:
                     moved[-1].rename(target)
                 raise
@@ -227,6 +237,10 @@ def remove_abandoned(target: Path, clock: Clock | None = None) -> None:
     """Remove the temporary files and folders of a target that ended processes have left behind.
 
     A folder that such a process had moved aside is restored if the target does not exist.
+
+    Args:
+        target: The target.
+        clock: Gives the time in place of the file system.
     """
     stem, suffix = re.escape(_shortened(target.stem)), re.escape(target.suffix)
     owned = re.compile(rf"\.{stem}\.(?P<machine>[0-9a-f]{{8}})-\d+-[0-9a-f]{{8}}\.part{suffix}")
@@ -236,19 +250,22 @@ def remove_abandoned(target: Path, clock: Clock | None = None) -> None:
         if match is None and path.name != plain:
             continue
         ours = match is None or match["machine"] == _machine()
-        if not path.is_symlink() and _is_abandoned(path, ours, clock or SystemClock()):
-            _remove(path, target)
+        _remove_if_abandoned(path, target, ours, clock)
 
 
 def remove_all_abandoned(folder: Path, clock: Clock | None = None) -> None:
-    """Call `remove_abandoned` for every target in a folder."""
-    owned = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{8}-\d+-[0-9a-f]{8}\.part(?P<suffix>(\..+)?)")
-    found = [owned.fullmatch(path.name) for path in folder.glob(".*")]
-    for target in {folder / (match["stem"] + match["suffix"]) for match in found if match}:
-        remove_abandoned(target, clock)
+    """Call `remove_abandoned` for every target in a folder, which must exist."""
+    owned = re.compile(r"\.(?P<stem>.+)\.(?P<machine>[0-9a-f]{8})-\d+-[0-9a-f]{8}\.part(?P<suffix>(\..+)?)")
+    with locked_folder(folder):  # a new one is locked only after it has been created
+        for path in list(folder.glob(".*")):
+            if match := owned.fullmatch(path.name):
+                target = folder / (match["stem"] + match["suffix"])
+                _remove_if_abandoned(path, target, match["machine"] == _machine(), clock)
 
 
-def _remove(path: Path, target: Path) -> None:
+def _remove_if_abandoned(path: Path, target: Path, ours: bool, clock: Clock | None) -> None:
+    if path.is_symlink() or not _is_abandoned(path, ours, clock):
+        return
     with contextlib.suppress(OSError):  # left for the next writer
         if not path.is_dir():
             path.unlink()
@@ -259,16 +276,27 @@ def _remove(path: Path, target: Path) -> None:
         shutil.rmtree(path)
 
 
-def _is_abandoned(path: Path, ours: bool, clock: Clock) -> bool:
+def _is_abandoned(path: Path, ours: bool, clock: Clock | None) -> bool:
     if ours:
         descriptor, busy = _try_lock_path(path)
         _unlock(descriptor)
         if descriptor is not None or busy:
             return not busy
     try:
-        return clock.wall() - path.stat().st_mtime > ABANDONED_S
-    except OSError:  # it has just been removed
+        now_s = _time_of_files(path.parent) if clock is None else clock.wall()
+        return now_s - path.stat().st_mtime > ABANDONED_S
+    except OSError:  # it has just been removed, or nothing can be written here
         return False
+
+
+def _time_of_files(folder: Path) -> float:
+    """The time by which a file system dates files: of the server, for a network file system.
+
+    Raises:
+        OSError: The folder is not writable.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".edgeharfer.", suffix=".part") as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def _lock_path(path: Path) -> int | None:

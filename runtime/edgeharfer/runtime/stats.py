@@ -48,6 +48,7 @@ class Status:
         rates_hz: Runs per second of each of RATES over the last second.
         clock_jump: The last jump of the wall clock during the run.
         breaks: Number of gaps after which frames continued.
+        source: Name of the source in results and events if there are several sources; otherwise "".
     """
 
     fps: float = 0.0
@@ -60,13 +61,14 @@ class Status:
     rates_hz: Mapping[str, float] = field(default_factory=dict)
     clock_jump: ClockJump | None = None
     breaks: int = 0
+    source: str = ""
 
 
 class LatencyHistogram:
     """Percentiles of any number of durations, in a fixed number of logarithmic bins."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(BINS, np.int64)
+        self._counts = [0] * BINS
         self._low, self._high = math.inf, -math.inf
 
     def add(self, milliseconds: float) -> None:
@@ -78,7 +80,7 @@ class LatencyHistogram:
     @property
     def count(self) -> int:
         """Number of samples."""
-        return int(self._counts.sum())
+        return sum(self._counts)
 
     def percentile(self, percent: float) -> float:
         """Return a percentile in milliseconds (nearest rank), accurate to 1 %.
@@ -123,6 +125,7 @@ class Stats:
         self._recent_count: Counter[str] = Counter()
         self._recent_ms = 0.0
         self._latency: dict[str, LatencyHistogram] = {}
+        self._ages = LatencyHistogram()
         self.frames_processed = self.cuts = 0
 
     @property
@@ -145,6 +148,7 @@ class Stats:
             if histogram is None:
                 histogram = self._latency[stage] = LatencyHistogram()
             histogram.add(milliseconds)
+        self._ages.add(result.age_ms)
         self._recent_ms += result.stages_ms.get("total", 0.0)
         self._drop_old(now)
 
@@ -200,6 +204,7 @@ class Stats:
         source_name: str = "",
         clock_jump: ClockJump | None = None,
         breaks: int = 0,
+        source: str = "",
     ) -> Status:
         """Return the current figures, completed with values that the caller knows (see `Status`)."""
         return Status(
@@ -213,6 +218,7 @@ class Stats:
             rates_hz=self.live_rates_hz(),
             clock_jump=clock_jump,
             breaks=breaks,
+            source=source,
         )
 
     def summary(
@@ -231,9 +237,19 @@ class Stats:
             provider: ONNX Runtime provider in use, by "faces" and the name of the task.
             models: Name and precision of each package, by the name of the task.
         """
+        share = self.cpu_share()
+        return {
+            **self.figures(frames_in=frames_in, frames_dropped=frames_dropped),
+            "provider": dict(provider),
+            "models": dict(models),
+            "cpu_share": None if share is None else round(share, 4),
+            "rss_mb": rss_mb(),
+        }
+
+    def figures(self, *, frames_in: int, frames_dropped: int) -> dict[str, Any]:
+        """Return the part of the summary that is about results rather than the process."""
         known = [stage for stage in STAGES if stage in self._latency]
         known += sorted(set(self._latency) - set(STAGES))
-        share = self.cpu_share()
         return {
             "frames_in": frames_in,
             "frames_processed": self.frames_processed,
@@ -242,11 +258,11 @@ class Stats:
             "fps": round(self.fps(), 2),
             "rates_hz": self._rates_hz(),
             "latency_ms": {stage: self._latency[stage].summary() for stage in known},
-            "provider": dict(provider),
-            "models": dict(models),
-            "cpu_share": None if share is None else round(share, 4),
-            "rss_mb": rss_mb(),
         }
+
+    def ages_ms(self) -> dict[str, float]:
+        """Return PERCENTILES of the ages of the results, such as "p95"; nothing if there are no results."""
+        return self._ages.summary() if self.frames_processed else {}
 
     def _rates_hz(self) -> dict[str, float]:
         """Return the runs per second of each of RATES over the whole run."""
@@ -261,7 +277,8 @@ class Stats:
         # Always keep two results, so that rates below one per second can be computed.
         while len(self._recent) > 2 and now - self._recent[0][0] > LIVE_WINDOW_S:
             _, stages_ms = self._recent.popleft()
-            self._recent_count.subtract(stages_ms.keys())
+            for stage in stages_ms:
+                self._recent_count[stage] -= 1
             self._recent_ms -= stages_ms.get("total", 0.0)
 
 

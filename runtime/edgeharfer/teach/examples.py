@@ -139,7 +139,7 @@ def read_examples(files: Sequence[ExampleFile], model: ActionModel, progress: Pr
     for done, file in enumerate(files, 1):
         digest = _sha256(file.path)
         if digest in hashes:
-            raise ConfigError(f"{file.path}: a copy of {hashes[digest]}: remove one of them")
+            raise ConfigError(f"{file.path}: a duplicate of {hashes[digest]}: remove one of them")
         hashes[digest] = file.path
         examples += _examples_of(file, model)
         progress(done, len(files))
@@ -236,7 +236,7 @@ def _check_counts(labels: Sequence[str], *, complete: bool) -> None:
     counts = {label: labels.count(label) for label in dict.fromkeys(labels)}
     if complete and len(counts) < MIN_CLASSES:
         only = next(iter(counts))
-        raise ConfigError(f"only one class, {only}: add clips of at least one other action to tell it from")
+        raise ConfigError(f"only one class, {only}: add clips of at least one other action")
     for label, count in counts.items():
         if complete and count < MIN_EXAMPLES:
             raise ConfigError(
@@ -255,4 +255,4 @@ def _check_copies(examples: Sequence[Example]) -> None:
             if one.recording == examples[j].recording:
                 continue
             if np.linalg.norm(means[i] - means[j]) < COPY_DISTANCE * max(norms[i], norms[j]):
-                raise ConfigError(f"{one.name}: a copy of {examples[j].name}: remove one of them")
+                raise ConfigError(f"{one.name}: a duplicate of {examples[j].name}: remove one of them")

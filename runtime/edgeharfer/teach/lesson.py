@@ -246,8 +246,8 @@ def _warnings(
     if by_look:
         names = f"{', '.join(by_look[:-1])} and {by_look[-1]}"
         lines.append(
-            f"{names} are told apart without any motion, by the place, the objects or the "
-            "posture: if the motion should tell them, record all of them in the same places"
+            f"{names} are distinguished without any motion, by the place, the objects or the "
+            "posture: to make motion count, record all of them in the same places"
         )
     lines += [
         f"{one.label} has only {one.examples} examples: its accuracy is a rough estimate; 5 are recommended"
@@ -256,12 +256,12 @@ def _warnings(
     ]
     if held_out == "clips":
         lines.append(
-            "some actions were recorded only once, and the accuracy is that on other parts of the same "
+            "some actions were recorded only once, so their accuracy is measured on other parts of the same "
             "recording: record each action several times for a better estimate"
         )
     if not scenes:
         lines.append(
             f"there is no background for the encoder of {package.manifest.name}: scenes without any of the "
-            "actions will be named as one; pass some with --background"
+            "actions will be labelled with one of them; pass some with --background"
         )
     return tuple(lines)

@@ -57,7 +57,7 @@ def check_out(out: Path) -> None:
     """
     usable = out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
     if out.is_symlink() or (out.exists() and not usable):
-        raise ConfigError(f"{out}: exists and is not a model package: give another --out")
+        raise ConfigError(f"{out}: exists and is not a model package: choose another --out")
 
 
 def write_package(lesson: Lesson, out: Path, name: str) -> Package:
@@ -167,7 +167,8 @@ def _card(lesson: Lesson, name: str) -> str:
     lines = [
         f"# {name}",
         "",
-        f"Tells which of {len(lesson.classes)} actions the last {_seconds(lesson)} of video show: {classes}. "
+        f"Recognises which of {len(lesson.classes)} actions the last {_seconds(lesson)} of video show: "
+        f"{classes}. "
         f"Taught with `edgeharfer teach` from {sum(one.examples for one in lesson.classes)} examples.",
         "",
         f"The encoder is that of {base.name}, unchanged; see the card of that package for its data and "
@@ -188,7 +189,7 @@ def _card(lesson: Lesson, name: str) -> str:
         "",
         *_background_lines(lesson),
         *_section(
-            "Limits", lesson.warnings or ["It knows the people, places and cameras of its examples only."]
+            "Limits", lesson.warnings or ["It has only seen the people, places and cameras of its examples."]
         ),
     ]
     return "\n".join(lines).rstrip() + "\n"

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.types import Floats, Image
 
 NEAR_DUPLICATE_CORRELATION = 0.995
@@ -95,14 +96,15 @@ def most_similar(ours: Floats, theirs: Floats) -> tuple[NDArray[np.int64], Float
     Returns:
         The index of the most similar reference and its correlation (at most 1) for each query, both (n,).
     """
-    parts = [_best(ours[i : i + _BLOCK] @ theirs.T) for i in range(0, len(ours), _BLOCK)]
+    starts = with_progress(range(0, len(ours), _BLOCK), "finding duplicates")
+    parts = [_best(ours[i : i + _BLOCK] @ theirs.T) for i in starts]
     return _concatenate(parts)
 
 
 def _most_similar_earlier(thumbs: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Like `most_similar`, comparing each thumbnail only with those before it."""
     parts = []
-    for start in range(0, len(thumbs), _BLOCK):
+    for start in with_progress(range(0, len(thumbs), _BLOCK), "finding duplicates"):
         block = thumbs[start : start + _BLOCK]
         similarity = block @ thumbs[: start + len(block)].T
         similarity[:, start:][np.triu_indices(len(block))] = -1

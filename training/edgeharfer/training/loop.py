@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.staging import temporary_file
 from edgeharfer.training.records import write_history
 
@@ -20,6 +21,8 @@ EpochCallback = Callable[[Mapping[str, float]], None]
 MAX_SOUP_MEMBERS = 8
 """Maximum members of a greedy soup; a phase counts once for each time it is included."""
 Batches = Iterable[tuple[Any, Any]]
+_RECENT = 50
+"""Batches over which loss and accuracy are averaged while an epoch is running."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class TrainingPlan:
         ema: Decay of the moving average of the weights; 0 disables it.
         patience: Epochs without a better score before training stops.
         plateau: Epochs without a better score before the learning rate is halved; 0 disables it.
+        batches: Number of batches of an epoch, to report progress; None if it is unknown.
     """
 
     epochs: int
     ema: float = 0.999
     patience: int = 12
     plateau: int = 0
+    batches: int | None = None
 
 
 Reporter = Callable[[str], None]
@@ -71,6 +76,7 @@ def fit(
     resume: bool = False,
     report: Reporter = print,
     on_epoch: EpochCallback | None = None,
+    clock: Clock | None = None,
 ) -> list[dict[str, float]]:
     """Train a compiled model and load its best weights.
 
@@ -85,49 +91,100 @@ def fit(
         resume: Continue from the state in `folder`, if there is one.
         report: Receives progress messages.
         on_epoch: Called with each epoch's row.
+        clock: Measures the duration of epochs.
 
     Returns:
         One row per finished epoch.
     """
+    clock = clock or SystemClock()
     average = WeightAverage(model, plan.ema)
     history: list[dict[str, float]] = []
     if resume and (folder / "state.json").exists():
         history = _restore(model, average, folder)
         report(f"resuming after epoch {len(history)}")
-    for epoch in range(len(history), plan.epochs):
-        if history and _stale_epochs(history) >= plan.patience:
-            report(f"no improvement for {plan.patience} epochs: stopping")
-            break
-        losses = []
-        bar = keras.utils.Progbar(None, verbose=int(sys.stdout.isatty()))
-        for x, y in batches(epoch):
-            losses.append(float(model.train_on_batch(x, y, return_dict=True)["loss"]))
-            if plan.ema:
-                average.update()
-            bar.add(1, [("loss", losses[-1])])
-        raw = model.get_weights()
-        if not plan.ema:
-            average.weights = raw
-        model.set_weights(average.weights)
-        row = {
-            "epoch": epoch + 1,
-            "loss": float(np.mean(losses)),
-            **validate(model),
-            "learning_rate": float(model.optimizer.learning_rate),
-        }
-        if row["score"] > max((old["score"] for old in history), default=-1.0):
-            model.save_weights(folder / "best.weights.h5")
-        model.set_weights(raw)
-        history.append(row)
-        if plan.plateau and (stale := _stale_epochs(history)) and stale % plan.plateau == 0:
-            model.optimizer.learning_rate = float(model.optimizer.learning_rate) / 2
-            report(f"no improvement for {plan.plateau} epochs: learning rate halved")
-        _save(model, average, history, folder)
-        if on_epoch:
-            on_epoch(row)
-        report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    total = plan.batches and plan.batches * (plan.epochs - len(history))
+    with step("training", total) as advance:
+        for epoch in range(len(history), plan.epochs):
+            if history and _stale_epochs(history) >= plan.patience:
+                report(f"no improvement for {plan.patience} epochs: stopping")
+                break
+            started_s, title = clock.monotonic(), f"epoch {epoch + 1}/{plan.epochs}"
+            meter = BatchMeter(plan.batches)
+            for x, y in batches(epoch):
+                note = meter.add(model.train_on_batch(x, y, return_dict=True))
+                if plan.ema:
+                    average.update()
+                advance(1, note, title)
+            raw = model.get_weights()
+            if not plan.ema:
+                average.weights = raw
+            model.set_weights(average.weights)
+            row = {
+                "epoch": epoch + 1,
+                "loss": float(np.mean(meter.losses)),
+                **validate(model),
+                "learning_rate": float(model.optimizer.learning_rate),
+            }
+            if row["score"] > max((old["score"] for old in history), default=-1.0):
+                model.save_weights(folder / "best.weights.h5")
+            model.set_weights(raw)
+            history.append(row)
+            if plan.plateau and (stale := _stale_epochs(history)) and stale % plan.plateau == 0:
+                model.optimizer.learning_rate = float(model.optimizer.learning_rate) / 2
+                report(f"no improvement for {plan.plateau} epochs: learning rate halved")
+            _save(model, average, history, folder)
+            if on_epoch:
+                on_epoch(row)
+            report(f"{title}: {describe_epoch(row)}, {clock.monotonic() - started_s:.0f} s")
     model.load_weights(folder / "best.weights.h5")
     return history
+
+
+class BatchMeter:
+    """Collects loss and accuracy of the batches of an epoch.
+
+    Args:
+        batches: Number of batches of the epoch, or None if it is unknown.
+
+    Attributes:
+        losses: Loss of each batch so far.
+    """
+
+    def __init__(self, batches: int | None) -> None:
+        self._batches = batches
+        self.losses: list[float] = []
+        self._accuracies: list[float] = []
+
+    def add(self, figures: Mapping[str, Any]) -> str:
+        """Add the figures of a batch.
+
+        Returns:
+            The number of the batch, and the means of the last batches, to report progress.
+        """
+        self.losses.append(float(figures["loss"]))
+        found = [float(value) for key, value in figures.items() if key.endswith("accuracy")]
+        self._accuracies += [float(np.mean(found))] if found else []
+        count = str(len(self.losses))
+        parts = [f"{count}/{self._batches}" if self._batches else f"batch {count}"]
+        parts.append(f"loss {np.mean(self.losses[-_RECENT:]):.3f}")
+        if self._accuracies:
+            parts.append(f"acc {np.mean(self._accuracies[-_RECENT:]):.1%}")
+        return "  ".join(parts)
+
+
+def describe_epoch(row: Mapping[str, float]) -> str:
+    """Describe the row of an epoch: loss, held-out accuracy by head and learning rate."""
+    heads = {key.removesuffix("_top1"): value for key, value in row.items() if key.endswith("_top1")}
+    parts = [f"loss {row['loss']:.4f}"]
+    if "score" in row:
+        parts.append(f"held-out accuracy {row['score']:.1%}")
+    if "score" in row and len(heads) > 1:
+        parts[-1] += f" ({', '.join(f'{head} {value:.1%}' for head, value in heads.items())})"
+    elif "score" not in row:
+        parts += [f"{head.replace('_', '-')} accuracy {value:.1%}" for head, value in heads.items()]
+    if "learning_rate" in row:
+        parts.append(f"learning rate {row['learning_rate']:.2g}")
+    return ", ".join(parts)
 
 
 def greedy_soup(

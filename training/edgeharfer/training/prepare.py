@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from edgeharfer.evaluate.dataset import TRAIN_SPLITS
 from edgeharfer.evaluate.ferplus import read_votes
 from edgeharfer.runtime.errors import SinkError, SourceError
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.staging import replaced_folder, write_json
 from edgeharfer.training.duplicates import DatasetEntry, DuplicateImage, find_duplicates
 from edgeharfer.training.emotion.faces import (
@@ -22,7 +24,7 @@ from edgeharfer.training.emotion.faces import (
     without_duplicates,
 )
 from edgeharfer.training.emotion.kaggle import FER7
-from edgeharfer.training.records import file_hash
+from edgeharfer.training.records import counted, file_hash
 
 MAX_LISTED = 20
 """Damaged images listed by name on the console; report.json lists all of them."""
@@ -63,7 +65,7 @@ def prepare(
         f"splits, {counts['conflicting']} with conflicting labels"
     )
     if training is not None:
-        report(f"left for training: {training['kept']}; dropped: {training['dropped']}")
+        report(f"left for training: {training['kept']}; dropped: {counted(training['dropped'])}")
     facts: dict[str, object] = {
         "source": source.name,
         "sha256": file_hash(source) if source.is_file() else None,
@@ -132,7 +134,7 @@ def _count_duplicates(copies: Sequence[DuplicateImage]) -> dict[str, int]:
     }
 
 
-def _training_summary(splits: Mapping[str, Faces]) -> dict[str, object] | None:
+def _training_summary(splits: Mapping[str, Faces]) -> dict[str, Any] | None:
     """Count what training keeps when every other split is held out; None without a training split."""
     train = next(filter(_is_training, splits.values()), None)
     if train is None or not len(train):
@@ -168,7 +170,8 @@ def _write_pictures(splits: Mapping[str, Faces], folder: Path) -> None:
     for split, faces in splits.items():
         for label in FER7:
             (folder / split / label).mkdir(parents=True)
-        for name, picture, label in zip(faces.names, faces.pictures, faces.labels, strict=True):
+        rows = zip(faces.names, faces.pictures, faces.labels, strict=True)
+        for name, picture, label in with_progress(rows, f"writing {split}", len(faces)):
             png = cv2.imencode(".png", picture)[1]
             (folder / split / FER7[label] / name).write_bytes(png.tobytes())
 

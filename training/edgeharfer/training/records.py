@@ -55,6 +55,11 @@ def normalize_weights(weights: Sequence[float]) -> list[float]:
     return [round(weight / total, 5) for weight in weights]
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """Format counts such as "11 blank, 3 second copies"."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items()) or "none"
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file as hex digits.
 

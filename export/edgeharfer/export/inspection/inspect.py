@@ -69,7 +69,7 @@ class Inspection:
             yield ""
             yield from fit_lines(self.fits)
         if self.problem is not None:
-            yield f"  {'export':10} refused: {self.problem}"
+            yield f"  {'export':10} rejected: {self.problem}"
         if self.command is not None:
             yield ""
             yield "export it with:"

@@ -1,7 +1,7 @@
 // Uploads and recordings: sends them, shows the progress of their analysis, and shows the result.
-import { announce, ask, part, percent, setText } from "./parts.js";
+import { announce, ask, part, percent, sentence, setText } from "./parts.js";
 import { Studio } from "./record.js";
-import { showResult } from "./result.js";
+import { closeResult, showResult } from "./result.js";
 
 const ASK_MS = 400, KEY = "edgeharfer-analysis";
 
@@ -17,7 +17,9 @@ export class Analyse {
     part("cancel").addEventListener("click", () => this.cancel());
     part("delete").addEventListener("click", () => this.deleteReport());
     part("another").addEventListener("click", () => this.reset());
+    part("make-video").addEventListener("click", () => this.makeVideo());
     this.acceptDrops();
+    addEventListener("resize", () => requestAnimationFrame(() => { if (!part("result").hidden && !part("analyse").hidden) this.redraw?.(); }));
     const kept = sessionStorage.getItem(KEY);
     if (kept) this.resume(kept);
   }
@@ -77,7 +79,7 @@ export class Analyse {
   upload(file) {
     return new Promise((done, fail) => {
       const request = this.request = new XMLHttpRequest();
-      request.open("POST", `api/jobs?name=${encodeURIComponent(file.name.slice(0, 200))}`);
+      request.open("POST", `api/jobs?name=${encodeURIComponent(file.name.slice(0, 200))}&annotated=${Number(part("annotate").checked)}`);
       request.setRequestHeader("Content-Type", "application/octet-stream");
       request.responseType = "json";
       request.upload.addEventListener("progress", (event) => this.showProgress("Uploading", event.loaded / file.size));
@@ -120,6 +122,14 @@ export class Analyse {
     } catch {
       this.reset();
     }
+  }
+
+  // The upload has been deleted, so it is sent once more.
+  async makeVideo() {
+    const file = this.file;
+    part("annotate").checked = true;
+    await this.deleteJob();
+    await this.send(file);
   }
 
   async cancel() {
@@ -166,12 +176,13 @@ export class Analyse {
   }
 
   showError(text) {
-    setText(part("complaint"), text.charAt(0).toUpperCase() + text.slice(1));
+    setText(part("complaint"), sentence(text));
     part("complaint").hidden = false;
   }
 
   reset() {
     this.job = this.file = this.redraw = undefined;
+    closeResult();
     sessionStorage.removeItem(KEY);
     for (const id of ["progress", "result", "complaint"]) part(id).hidden = true;
     part("intake").hidden = false;

@@ -2,7 +2,7 @@
 import { minutes, paint, percent, quiet, seconds, words } from "./parts.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
-const LEFT = 46, RIGHT = 10, TOP = 10, AREA = 190, GAP = 26, LINE = 54, FOOT = 24;
+const LEFT = 46, RIGHT = 10, TOP = 10, AREA = 190, GAP = 26, LINE = 54, FOOT = 24, LANE = 40;
 const NICE = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800];
 
 export function svg(name, attributes = {}, text = "") {
@@ -12,10 +12,22 @@ export function svg(name, attributes = {}, text = "") {
   return node;
 }
 
+// Calls `seek` with the time at the pointer: when the chart is clicked, and while it is dragged over.
+function seekable(chart, timeAt, seek) {
+  const move = (event) => {
+    const box = chart.getBoundingClientRect();
+    seek(timeAt((event.clientX - box.left) * chart.viewBox.baseVal.width / box.width));
+  };
+  chart.classList.add("seekable");
+  chart.addEventListener("pointerdown", (event) => { chart.setPointerCapture(event.pointerId); move(event); });
+  chart.addEventListener("pointermove", (event) => { if (event.buttons) move(event); });
+}
+
 // Stacked emotion shares of one person over time, the strength below, and a cursor.
 export class Timeline {
-  constructor(holder, digest) {
+  constructor(holder, digest, seek) {
     this.holder = holder;
+    this.seek = seek;
     this.digest = digest;
     this.end = Math.max(digest.duration_s, 0.1);
   }
@@ -28,6 +40,7 @@ export class Timeline {
     chart.append(...this.grid(width, height), ...this.areas(), ...this.line(), this.axis(width, height));
     this.marks = ["mark-edge", "mark"].map((name) => svg("line", { class: name, y1: TOP, y2: TOP + AREA + GAP + LINE }));
     chart.append(...this.marks);
+    seekable(chart, (x) => this.end * Math.min(1, Math.max(0, (x - LEFT) / (this.width - LEFT - RIGHT))), this.seek);
     this.holder.replaceChildren(chart);
   }
 
@@ -112,28 +125,50 @@ export class Timeline {
   }
 }
 
-// The actions over time: one lane per action, longest first.
-export function drawStrip(holder, digest) {
-  const total = new Map();
-  for (const one of digest.actions) total.set(one.label, (total.get(one.label) ?? 0) + one.end_s - one.start_s);
-  const known = [...total].filter(([label]) => !quiet(label)).sort((one, other) => other[1] - one[1]).slice(0, 6).map(([label]) => label);
-  if (!known.length) {
-    const empty = document.createElement("p");
-    empty.className = "soft";
-    empty.textContent = digest.actions.length ? "No action was recognised." : "Action recognition is off, or the video is too short.";
-    holder.replaceChildren(empty);
-    return;
+// The actions over time: one lane per action, longest first, and the same cursor.
+export class Strip {
+  constructor(holder, digest, seek) {
+    this.holder = holder;
+    this.digest = digest;
+    this.seek = seek;
+    this.end = Math.max(digest.duration_s, 0.1);
+    this.total = new Map();
+    for (const one of digest.actions) this.total.set(one.label, (this.total.get(one.label) ?? 0) + one.end_s - one.start_s);
+    this.known = [...this.total].filter(([label]) => !quiet(label)).sort((one, other) => other[1] - one[1]).slice(0, 6).map(([label]) => label);
   }
-  const width = Math.max(280, holder.clientWidth), lane = 40, height = known.length * lane + 6, end = Math.max(digest.duration_s, 0.1);
-  const lines = known.map((label) => `${words(label)} ${seconds(total.get(label))}`);
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": lines.join(", ") });
-  known.forEach((label, row) => {
-    const y = row * lane;
-    chart.append(svg("text", { class: "lane", x: 0, y: y + 13 }, words(label)), svg("text", { class: "tick", x: width, y: y + 13, "text-anchor": "end" }, seconds(total.get(label))));
-    chart.append(svg("rect", { class: "groove", x: 0, y: y + 20, width, height: 10, rx: 5 }));
-    for (const one of digest.actions.filter((other) => other.label === label)) {
-      chart.append(svg("rect", { class: "stretch", x: width * one.start_s / end, y: y + 20, width: Math.max(3, width * (one.end_s - one.start_s) / end), height: 10, rx: 5, "data-label": label }));
+
+  draw() {
+    if (!this.known.length) {
+      const empty = document.createElement("p");
+      empty.className = "soft";
+      empty.textContent = this.digest.actions.length ? "No action was recognised." : "Action recognition is off, or the video is too short.";
+      this.holder.replaceChildren(empty);
+      return;
     }
-  });
-  holder.replaceChildren(chart);
+    const width = this.width = Math.max(280, this.holder.clientWidth), height = this.known.length * LANE + 6;
+    const lines = this.known.map((label) => `${words(label)} ${seconds(this.total.get(label))}`);
+    const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": lines.join(", ") });
+    this.known.forEach((label, row) => chart.append(...this.lane(label, row * LANE)));
+    this.marks = ["mark-edge", "mark"].map((name) => svg("line", { class: name, y1: 0, y2: height }));
+    chart.append(...this.marks);
+    seekable(chart, (x) => this.end * Math.min(1, Math.max(0, x / width)), this.seek);
+    this.holder.replaceChildren(chart);
+  }
+
+  lane(label, y) {
+    const { width, end } = this;
+    const parts = [
+      svg("text", { class: "lane", x: 0, y: y + 13 }, words(label)),
+      svg("text", { class: "tick", x: width, y: y + 13, "text-anchor": "end" }, seconds(this.total.get(label))),
+      svg("rect", { class: "groove", x: 0, y: y + 20, width, height: 10, rx: 5 }),
+    ];
+    for (const one of this.digest.actions.filter((other) => other.label === label)) {
+      parts.push(svg("rect", { class: "stretch", x: width * one.start_s / end, y: y + 20, width: Math.max(3, width * (one.end_s - one.start_s) / end), height: 10, rx: 5, "data-label": label }));
+    }
+    return parts;
+  }
+
+  moveCursor(time) {
+    for (const mark of this.marks ?? []) for (const end of ["x1", "x2"]) mark.setAttribute(end, this.width * Math.min(1, time / this.end));
+  }
 }

@@ -1,7 +1,9 @@
-// The live view: polls the newest picture and state, one request at a time.
-import { LABEL_BACKGROUND, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, quiet, setText, seconds, words } from "./parts.js";
+// The view Watch: polls the newest picture and state, one request at a time.
+import { CameraSender, cameraAllowed, hasCamera } from "./camera.js";
+import { LABEL_BACKGROUND, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, quiet, sentence, setText, seconds, words } from "./parts.js";
 
-const RETRY_MS = 1500, PATIENCE_MS = 12000, IDLE_S = 2, OTHER = "other", FEW = 2;
+const RETRY_MS = 1500, PATIENCE_MS = 12000, IDLE_S = 2, OTHER = "other", BROWSER = "browser", FEW = 2;
+const NO_CAMERA = "Browsers give their camera only to pages on this machine (http://localhost) or over https. Open the app on the machine that runs it, or through a proxy with https.";
 const TROUBLES = {
   lost: "Source lost", backoff: "Source lost, reconnecting", connecting: "Connecting to the source",
   stalled: "No picture from the source", frozen: "The picture is frozen",
@@ -14,6 +16,7 @@ export class Live {
     this.watching = false;
     this.turn = 0;
     this.number = -1;
+    this.camera = new CameraSender((text) => this.complain(text));
     part("source-form").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
     part("stop").addEventListener("click", () => this.stop());
     part("source").addEventListener("change", () => this.sourceChanged());
@@ -21,36 +24,61 @@ export class Live {
   }
 
   async loadSources() {
-    const found = await ask("api/sources");
+    const found = await ask("api/sources"), camera = await hasCamera();
     const options = found.sources.map((one) => new Option(one.kind === "camera" ? `Camera: ${one.name}` : one.name, one.value));
     if (found.free) options.push(new Option("File or stream …", OTHER));
-    part("source").replaceChildren(...options);
-    part("start").disabled = options.length === 0;
-    if (!options.length) setText(part("empty-text"), "The app was started without a source to watch.");
+    const groups = [["In this browser", [new Option("The camera of this browser", BROWSER)]], [this.about.asks_token ? "On the server of this page" : "On this machine", options]];
+    part("source").replaceChildren(...groups.filter(([, entries]) => entries.length).map(([label, entries]) => {
+      const group = document.createElement("optgroup");
+      group.label = label;
+      group.append(...entries);
+      return group;
+    }));
+    if (options.length && (!camera || found.sources[0]?.kind === "named")) part("source").value = options[0].value;
     this.sourceChanged();
   }
 
   sourceChanged() {
-    part("other-field").hidden = part("source").value !== OTHER;
-    part("other").required = !part("other-field").hidden;
+    const value = part("source").value, browser = value === BROWSER;
+    part("other-field").hidden = value !== OTHER;
+    part("other").required = value === OTHER;
+    part("start").disabled = browser && !cameraAllowed();
+    part("source-note").hidden = !browser;
+    setText(part("source-note"), !cameraAllowed() ? NO_CAMERA
+      : this.about.asks_token ? "The pictures of your camera go to the server of this page, are analysed in its memory, and are not stored. Everybody who has logged in to this app can watch them."
+      : "The pictures of your camera go to the app on this machine, are analysed in memory, and are not stored.");
   }
 
   async start() {
     const value = part("source").value === OTHER ? part("other").value.trim() : part("source").value;
+    this.complain("");
     this.mood("Starting", "wait");
     try {
-      await ask("api/live", order("POST", { source: value }));
+      if (value === BROWSER) await this.camera.start();
+      else await ask("api/live", order("POST", { source: value }));
     } catch (error) {
-      this.mood(error.message, "bad");
+      this.camera.stop();
+      this.complain(error.message);
     }
   }
 
   async stop() {
+    this.camera.stop();
     try {
       await ask("api/live", { method: "DELETE" });
     } catch (error) {
-      this.mood(error.message, "bad");
+      this.complain(error.message);
     }
+  }
+
+  complain(text) {
+    part("live-complaint").hidden = !text;
+    setText(part("live-complaint"), sentence(text));
+  }
+
+  // The browser's camera is turned off when another view is opened.
+  shown(on) {
+    if (!on && this.camera.on) this.stop();
   }
 
   watch(on) {
@@ -106,6 +134,9 @@ export class Live {
     part("start").hidden = !over;
     part("source").disabled = part("other").disabled = !over;
     this.renderMood(state);
+    part("figures").hidden = part("doing").hidden = off;
+    part("no-action").hidden = !off;
+    setText(part("nobody"), off ? "Each person in view is listed here, with all emotions." : "No faces in view.");
     this.renderFigures(state);
     this.renderAction(off ? null : state.action, off);
     this.renderPeople(state.people);
@@ -123,11 +154,12 @@ export class Live {
     else if (state.run === "ended") this.mood("The source has ended", "over");
     else if (trouble) this.mood(trouble, "bad");
     else if (state.idle_s > IDLE_S) this.mood(`No new picture for ${Math.round(state.idle_s)} s`, "wait");
-    else this.mood("Live", "good");
+    else if (state.kind === "live") this.mood("Live", "good");
+    else this.mood(state.kind === "pictures" ? "Picture" : state.source === "demo" ? "Demo" : "Playing", "plays");
     const [head, text] = state.run === "starting" ? [`Opening ${state.source}`, "Loading the models takes a moment the first time."]
-      : state.error ? ["The live view failed", state.error]
-      : state.run === "ended" ? ["The source has ended", "Press Start to watch again."]
-      : ["No source selected", part("start").disabled ? "The app was started without a source to watch." : "Choose a source and press Start."];
+      : state.error ? ["This source cannot be watched", sentence(state.error)]
+      : state.run === "ended" ? ["The source has ended", "Press Start to watch it again."]
+      : ["Nothing to watch yet", "Choose a camera, a file or the demo above, and press Start. Faces, emotions and actions are then recognised as it plays."];
     setText(part("empty-head"), head);
     setText(part("empty-text"), text);
     part("picture").classList.toggle("stale", state.run !== "running");
@@ -143,8 +175,8 @@ export class Live {
 
   renderFigures(state) {
     const status = state.status ?? { fps: 0, latency_ms: 0, frames_dropped: 0, provider: "" }, none = !state.status || state.run === "off";
-    setText(part("fps"), none ? "–" : status.fps.toFixed(status.fps < 10 ? 1 : 0));
-    setText(part("latency"), none ? "–" : `${status.latency_ms.toFixed(1)} ms`);
+    setText(part("fps"), none ? "–" : `${status.fps.toFixed(status.fps < 10 ? 1 : 0)} fps`);
+    setText(part("latency"), none ? "–" : `${status.latency_ms.toFixed(0)} ms`);
     setText(part("dropped"), none ? "–" : String(status.frames_dropped));
     setText(part("provider"), none ? "–" : status.provider || "–");
     const precisions = new Set(Object.values(state.models).map((name) => name.split(" ").at(-1).toUpperCase()));

@@ -1,5 +1,6 @@
 // Logs in: sends the token, receives a session cookie, opens the page.
-"use strict";
+import { sentence } from "./parts.js";
+
 const form = document.getElementById("form"), complaint = document.getElementById("complaint");
 
 form.addEventListener("submit", async (event) => {
@@ -16,7 +17,7 @@ form.addEventListener("submit", async (event) => {
       return;
     }
     const { error } = await answer.json();
-    complaint.textContent = error.charAt(0).toUpperCase() + error.slice(1);
+    complaint.textContent = sentence(error);
   } catch {
     complaint.textContent = "The app is not responding.";
   }

@@ -9,7 +9,7 @@ const about = await ask("api/about");
 setColors(about.colors);
 part("version").textContent = about.version ? `edgeharfer ${about.version}` : "";
 part("where").textContent = about.asks_token
-  ? "Uploads are analysed on the server of this page and sent nowhere else."
+  ? "Pictures and uploads are analysed on the server of this page and sent nowhere else."
   : "Nothing leaves this machine.";
 part("logout").hidden = !about.asks_token;
 part("logout").addEventListener("click", async () => {
@@ -27,6 +27,7 @@ function show() {
     else part(`tab-${name}`).removeAttribute("aria-current");
   }
   live.watch(open === "live" && !document.hidden);
+  live.shown(open === "live");
   analyse.shown(open === "analyse");
   teach.shown(open === "teach");
 }

@@ -7,6 +7,12 @@ export const LABEL_UNCERTAIN = "uncertain", LABEL_BACKGROUND = "background";
 const QUIET = { [LABEL_UNCERTAIN]: "Not sure", [LABEL_BACKGROUND]: "No action" };
 export const quiet = (label) => Object.hasOwn(QUIET, label);
 
+// A message as a sentence of its own.
+export function sentence(text) {
+  if (!text) return "";
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+}
+
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

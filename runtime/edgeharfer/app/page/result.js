@@ -1,35 +1,83 @@
 // A finished analysis: figures, charts, the browser's copy of the video, downloads.
-import { Timeline, drawStrip, svg } from "./charts.js";
-import { fillBar, fillLines, fillList, guesses, paint, part, percent, quiet, setText, seconds, words } from "./parts.js";
+import { svg } from "./charts.js";
+import { cutFaces } from "./faces.js";
+import { Film, markFaces } from "./film.js";
+import { fillBar, fillLines, fillList, guesses, part, percent, quiet, setText, seconds, words } from "./parts.js";
 
 const shown = (shares) => Object.entries(shares).filter(([, share]) => share > 0).sort((one, other) => other[1] - one[1]);
-let address = "";
+let address = "", shownFilm;
 
 // Fills the page, and returns a function that redraws the charts for a new width.
 export function showResult(job, digest, file, about) {
   const film = digest.kind === "video";
   setText(part("result-name"), file?.name ?? digest.name);
   setText(part("result-facts"), [film ? seconds(digest.duration_s) : "Picture", `${digest.width} × ${digest.height}`, film ? `${digest.samples} samples` : ""].filter(Boolean).join(" · "));
-  for (const [id, name] of [["get-pdf", "report.pdf"], ["get-frames", "frames.csv"], ["get-actions", "actions.csv"]]) part(id).href = `api/jobs/${job.id}/${name}`;
+  for (const [id, name] of [["get-pdf", "report.pdf"], ["get-frames", "frames.csv"], ["get-actions", "actions.csv"], ["get-video", "annotated.mp4"]]) part(id).href = `api/jobs/${job.id}/${name}`;
   part("get-actions").hidden = !film;
+  part("get-video").hidden = !digest.annotated;
+  part("make-video").hidden = !film || digest.annotated || !file;
   part("time-card").hidden = !film || !digest.people.length;
   part("actions-card").hidden = !film;
   part("photo-card").hidden = film || !digest.people.length;
   fillTiles(digest);
+  part("shares-card").hidden = !film && digest.people.length > 0;
+  part("faces-card").hidden = film || !digest.people.length;
   fillShares(digest.group.shares);
   fillMessages(digest);
   fillTable(digest);
   setText(part("keeping"), `The upload has been deleted. This report will be deleted ${Math.round(about.limits.keep_s / 60)} minutes after the analysis.`);
   if (address) URL.revokeObjectURL(address);
   address = file ? URL.createObjectURL(file) : "";
-  return film ? showFilm(digest) : showPhoto(digest);
+  shownFilm?.close();
+  if (!film) return showPhoto(digest);
+  shownFilm = new Film(digest, address, digest.annotated ? part("get-video").href : "");
+  offerFaces("show-faces", "faces-note", digest, (faces) => shownFilm.showFaces(faces));
+  return () => shownFilm.draw();
+}
+
+// Forgets the browser's copy.
+export function closeResult() {
+  shownFilm?.close();
+  if (address) URL.revokeObjectURL(address);
+  shownFilm = undefined;
+  address = "";
+}
+
+// The faces are cut out when they are asked for, in this browser.
+function offerFaces(button, note, digest, show) {
+  const toggle = part(button);
+  const off = address ? "Faces are not shown unless you ask. They are cut out in this browser from your own copy, and neither sent nor stored."
+    : "Faces can be shown while this page still has your copy of the file; it was lost when the page was loaded again.";
+  toggle.disabled = !address;
+  const tell = (on, text) => {
+    toggle.setAttribute("aria-pressed", String(on));
+    setText(toggle, on ? "Hide faces" : "Show faces");
+    setText(part(note), text);
+  };
+  tell(false, off);
+  show(new Map());
+  toggle.onclick = async () => {
+    if (toggle.getAttribute("aria-pressed") === "true") {
+      show(new Map());
+      tell(false, off);
+      return;
+    }
+    toggle.disabled = true;
+    try {
+      show(await cutFaces(address, digest));
+      tell(true, "Cut out in this browser from your own copy; neither sent nor stored.");
+    } catch {
+      tell(false, "This browser cannot play the file, so it cannot cut out the faces.");
+    }
+    toggle.disabled = false;
+  };
 }
 
 function fillTiles(digest) {
   const { group } = digest, leader = shown(group.shares).find(([label]) => !quiet(label));
   const tiles = [
     ["People", String(digest.people_seen)],
-    ["Face in view", percent(group.coverage)],
+    ...(digest.kind === "video" ? [["Face in view", percent(group.coverage)]] : []),
     ["Mostly", leader ? words(leader[0]) : "–"],
     ["Strength", group.intensity === null ? "–" : `${words(group.strength)}, ${percent(group.intensity)}`],
     ["Confidence", percent(group.confidence)],
@@ -58,7 +106,7 @@ function fillMessages(digest) {
 }
 
 function fillTable(digest) {
-  const labels = [...digest.labels, "uncertain"], head = ["", "In view", "Strength", ...labels.map(words)];
+  const labels = [...digest.labels, "uncertain"], head = ["Person", "In view", "Strength", ...labels.map(words)];
   const rows = [["Everybody", percent(digest.group.coverage), strength(digest.group), ...labels.map((label) => percent(digest.group.shares[label] ?? 0))]];
   for (const person of digest.people) rows.push([`Person ${person.track}`, digest.kind === "video" ? seconds(person.seen_s) : "–", strength(person), ...labels.map((label) => percent(person.shares[label] ?? 0))]);
   const lines = [head, ...rows].map((cells, row) => {
@@ -79,106 +127,7 @@ function fillTable(digest) {
 
 const strength = (one) => one.intensity === null ? "–" : percent(one.intensity);
 
-function showFilm(digest) {
-  const timeline = new Timeline(part("timeline"), digest), moment = part("moment"), player = part("film");
-  let person = digest.people.toSorted((one, other) => other.seen_s - one.seen_s)[0];
-  const used = () => digest.labels.filter((label) => person.points.some((point) => (point.probs[digest.labels.indexOf(label)] ?? 0) >= 0.02));
-  moment.max = String(digest.duration_s);
-  moment.value = "0";
-  const updateMoment = () => {
-    const text = timeline.moveCursor(Number(moment.value));
-    setText(part("moment-text"), text);
-    moment.setAttribute("aria-valuetext", text);
-  };
-  const draw = () => {
-    if (person) {
-      timeline.draw(person);
-      fillLegend(used());
-      updateMoment();
-    }
-    drawStrip(part("strip"), digest);
-  };
-  part("persons").replaceChildren(...(digest.people.length > 1 ? digest.people : []).map((one) => {
-    const pill = document.createElement("button");
-    pill.type = "button";
-    pill.textContent = String(one.track);
-    pill.setAttribute("aria-label", `Person ${one.track}`);
-    pill.setAttribute("aria-pressed", String(one === person));
-    pill.addEventListener("click", () => {
-      person = one;
-      for (const other of part("persons").children) other.setAttribute("aria-pressed", String(other === pill));
-      draw();
-    });
-    return pill;
-  }));
-  moment.oninput = () => {
-    updateMoment();
-    if (!part("player").hidden) player.currentTime = Number(moment.value);
-  };
-  part("player").hidden = true;
-  const over = part("film-faces"), mark = () => markFaces(over, digest, facesAt(digest, player.currentTime));
-  const follow = () => {
-    mark();
-    if (!player.paused) requestAnimationFrame(follow);
-  };
-  over.setAttribute("viewBox", `0 0 ${digest.width} ${digest.height}`);
-  over.replaceChildren();
-  player.onplay = follow;
-  player.onseeked = mark;
-  player.onloadeddata = () => {
-    part("player").hidden = false;
-    player.currentTime = Number(moment.value);
-    mark();
-  };
-  player.ontimeupdate = () => {
-    if (player.paused) return;
-    moment.value = String(player.currentTime);
-    updateMoment();
-  };
-  player.onclick = () => (player.paused ? player.play() : player.pause());
-  if (address) player.src = address;
-  else player.removeAttribute("src");
-  player.controls = true;
-  draw();
-  return draw;
-}
-
-function fillLegend(labels) {
-  part("legend").replaceChildren(...labels.map((label) => {
-    const item = document.createElement("li");
-    paint(item, label);
-    item.textContent = words(label);
-    return item;
-  }));
-}
-
-// The people in view at a time of the video, with their boxes.
-function facesAt(digest, time) {
-  const found = digest.people.map((person) => ({ person, point: pointAt(person.points, time, person.seen_s / person.points.length) }));
-  return found.filter(({ point }) => point);
-}
-
-// A point between its two neighbours, or one that is at most a step away.
-function pointAt(points, time, step) {
-  const after = points.findIndex((point) => point.t >= time), before = (after < 0 ? points.length : after) - 1;
-  const near = [points[before], points[after]].filter((point) => point && Math.abs(point.t - time) <= step + 0.001);
-  if (near.length < 2) return near[0];
-  const [one, other] = near, share = (time - one.t) / (other.t - one.t);
-  return { ...(share < 0.5 ? one : other), box: one.box.map((value, side) => value + share * (other.box[side] - value)) };
-}
-
-// Draws boxes and labels into an SVG of the size of the picture.
-function markFaces(over, digest, faces) {
-  const size = Math.max(digest.width, digest.height) / 34;
-  over.replaceChildren(...faces.flatMap(({ person, point }) => {
-    const [x, y, width, height] = point.box, frame = svg("rect", { class: "face", x, y, width, height, rx: size / 3 });
-    paint(frame, point.label);
-    const label = svg("text", { class: "face-name", x: x + width / 2, y: Math.max(size * 1.1, y - size / 2), "text-anchor": "middle", "font-size": size }, `${person.track}  ${words(point.label || "in view")}${quiet(point.label) || !point.label ? "" : ` ${percent(point.score)}`}`);
-    return [frame, label];
-  }));
-}
-
-// The browser's copy of the picture, with the faces marked.
+// The browser's copy of the picture with the faces marked, and all emotions of each face.
 function showPhoto(digest) {
   const faces = digest.people.map((person) => ({ person, point: person.points[0] }));
   const over = svg("svg", { viewBox: `0 0 ${digest.width} ${digest.height}`, role: "img", "aria-label": faces.map(({ person, point }) => `Person ${person.track}: ${words(point.label || "in view")}`).join(", ") });
@@ -187,5 +136,26 @@ function showPhoto(digest) {
   picture.alt = "";
   if (address) picture.src = address;
   part("photo").replaceChildren(...(address ? [picture] : []), over);
+  fillList(part("photo-people"), "person", faces, (item, { person, point }) => fillPerson(item, person.track, point, digest.labels));
+  offerFaces("show-photo-faces", "photo-faces-note", digest, (cut) => {
+    for (const item of part("photo-people").children) {
+      item.querySelector("canvas")?.remove();
+      const face = cut.get(Number(item.dataset.track));
+      if (face) item.prepend(face);
+    }
+  });
   return () => undefined;
+}
+
+function fillPerson(item, track, point, labels) {
+  const known = Boolean(point.label) && !quiet(point.label);
+  item.dataset.track = track;
+  setText(item.querySelector(".who"), `Person ${track}`);
+  setText(item.querySelector(".chip"), point.intensity === null ? "" : `strength ${percent(point.intensity)}`);
+  item.querySelector(".chip").hidden = point.intensity === null;
+  setText(item.querySelector("strong"), words(point.label || "in view"));
+  item.querySelector("strong").classList.toggle("quiet", !known);
+  setText(item.querySelector(".score"), known ? percent(point.score) : "");
+  const bars = point.probs.map((share, place) => [labels[place], share]);
+  fillList(item.querySelector(".bars"), "bar", bars, (row, entry) => fillBar(row, entry, entry[0] === point.label));
 }

@@ -1,5 +1,5 @@
 // Teaching: records examples of each action with the browser's camera, and shows what was learned from them.
-import { announce, ask, order, part, percent, setText, words } from "./parts.js";
+import { announce, ask, order, part, percent, sentence, setText, words } from "./parts.js";
 import { bestFormat, openCamera } from "./record.js";
 
 const ASK_MS = 500, PIECE_MS = 200, PATIENCE = 5, ENOUGH = 5;
@@ -28,6 +28,7 @@ export class Teach {
       this.complain(error.message);
       return;
     }
+    part("teach-empty").hidden = true;
     part("teach-preview").srcObject = this.stream;
     await part("teach-preview").play();
     setText(part("teach-camera"), "Turn the camera off");
@@ -39,6 +40,7 @@ export class Teach {
     for (const track of this.stream?.getTracks() ?? []) track.stop();
     this.stream = undefined;
     part("teach-preview").srcObject = null;
+    part("teach-empty").hidden = false;
     part("example-record").disabled = true;
     setText(part("teach-camera"), "Turn the camera on");
     this.mood("Camera off", "over");
@@ -163,7 +165,7 @@ export class Teach {
 
   complain(text) {
     part("teach-complaint").hidden = !text;
-    setText(part("teach-complaint"), text ? text.charAt(0).toUpperCase() + text.slice(1) : "");
+    setText(part("teach-complaint"), sentence(text));
   }
 
   mood(text, kind) {

@@ -1,12 +1,13 @@
 // Polls the service four times a second; failed requests are retried.
 "use strict";
 const byId = (id) => document.getElementById(id);
-const SHIFT_PX = 12, SHIFT_EVERY_MS = 60_000; // moves the page slowly in a circle against burn-in
+const SHIFT = 0.012, SHIFT_EVERY_MS = 60_000; // moves the page slowly in a circle against burn-in
 
 const QUIET = { uncertain: "Not sure", background: "No action" };
+let text = { labels: {}, waiting: "" }; // of the configuration, with the first answer
 
 function humanise(label) {
-  if (Object.hasOwn(QUIET, label)) return QUIET[label];
+  for (const names of [text.labels, QUIET]) if (Object.hasOwn(names, label)) return names[label];
   const words = label.replace(/([a-z0-9])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").toLowerCase();
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
@@ -16,9 +17,16 @@ function setText(id, text) {
 }
 
 function show(state) {
+  text = state.text;
+  document.documentElement.lang = text.language;
+  document.title = state.title;
   setText("title", state.title);
-  setText("headline", state.action ? humanise(state.action) : state.people ? "Hello!" : state.title);
-  setText("message", state.message);
+  setText("headline", state.action ? humanise(state.action) : state.people ? text.hello : state.title);
+  setText("message", state.declined ? text.declined : state.message);
+  setText("agree", text.agree);
+  setText("decline", text.decline);
+  byId("moods").setAttribute("aria-label", text.emotions);
+  byId("picture").alt = text.camera;
   byId("moods").replaceChildren(...state.emotions.map((label) => {
     const item = document.createElement("li");
     item.textContent = humanise(label);
@@ -27,10 +35,10 @@ function show(state) {
   setText("notice-text", state.notice);
   byId("notice").hidden = !state.notice;
   byId("screen").classList.toggle("asks", Boolean(state.notice));
-  setText("caption", `${state.blurred ? "Faces are blurred. " : ""}No picture is stored.`);
+  setText("caption", state.blurred ? `${text.blurred} ${text.not_stored}` : text.not_stored);
   byId("camera").hidden = !state.camera;
   byId("state").className = state.state;
-  setText("state", state.state === "live" ? "Runs on this device. No picture leaves it." : "One moment, connecting to the camera …");
+  setText("state", state.state === "live" ? text.live : text.connecting);
   turn(state.turn);
 }
 
@@ -51,7 +59,7 @@ async function poll() {
     const answer = await fetch("/state.json");
     show(await answer.json());
   } catch {
-    setText("state", "One moment …");
+    setText("state", text.waiting);
     byId("state").className = "";
   }
   setTimeout(poll, 250);
@@ -76,10 +84,13 @@ async function refreshPicture() {
 let step = 0;
 function shift() {
   step += 1;
-  byId("screen").style.translate = `${SHIFT_PX * Math.cos(step)}px ${SHIFT_PX * Math.sin(step)}px`;
+  const radius = SHIFT * Math.min(innerWidth, innerHeight);
+  byId("screen").style.translate = `${radius * Math.cos(step)}px ${radius * Math.sin(step)}px`;
 }
 
-byId("notice").addEventListener("click", () => fetch("/notice", { method: "POST" }).catch(() => undefined));
+for (const [id, path] of [["agree", "/notice"], ["decline", "/decline"]]) {
+  byId(id).addEventListener("click", () => fetch(path, { method: "POST" }).catch(() => undefined));
+}
 setInterval(shift, SHIFT_EVERY_MS);
 poll();
 refreshPicture();

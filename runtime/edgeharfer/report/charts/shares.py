@@ -7,7 +7,14 @@ from typing import Any
 
 from matplotlib.ticker import PercentFormatter
 
-from edgeharfer.report.charts.style import draw_empty, new_figure, set_figure_title, styled
+from edgeharfer.report.charts.style import (
+    PERSON_HEIGHT_IN,
+    SLIM_WIDTH_IN,
+    draw_empty,
+    new_figure,
+    set_figure_title,
+    styled,
+)
 from edgeharfer.report.palette import INK, MUTED, RULE, label_styles
 from edgeharfer.report.report import Report
 from edgeharfer.report.statistics import Statistics
@@ -32,12 +39,23 @@ def shown_shares(report: Report, measures: Statistics) -> tuple[str, str, Mappin
     return "Share of each emotion", whole, measures.shares
 
 
-def bar(report: Report, measures: Statistics) -> Any:
-    """Plot the share of every emotion as bars, in the order of the model."""
+def slim_bar(report: Report, measures: Statistics) -> Any:
+    """The bars with the size of a chart next to the curves of a person."""
+    return bar(report, measures, (SLIM_WIDTH_IN, PERSON_HEIGHT_IN))
+
+
+def bar(report: Report, measures: Statistics, least_in: tuple[float, float] = (_WIDTH_IN, _HEIGHT_IN)) -> Any:
+    """Plot the share of every emotion as bars, in the order of the model.
+
+    Args:
+        report: The report.
+        measures: The statistics.
+        least_in: Width and least height in inches.
+    """
     title, _, shares = shown_shares(report, measures)
     with styled():
         shares = _largest(shares)
-        figure = new_figure(_WIDTH_IN, max(_HEIGHT_IN, len(shares) * _BAR_IN + _MARGIN_IN))
+        figure = new_figure(least_in[0], max(least_in[1], len(shares) * _BAR_IN + _MARGIN_IN))
         set_figure_title(figure, title)
         axes = figure.subplots()
         if not measures.sightings or not shares:
@@ -55,7 +73,7 @@ def bar(report: Report, measures: Statistics) -> Any:
         axes.set_ylim(len(shares) - 0.5, -0.5)
         axes.set_xlim(0, min(1.0, max(shares.values()) * 1.02) * 1.18)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        axes.xaxis.set_major_locator(_percent_steps(max(shares.values())))
+        axes.xaxis.set_major_locator(_percent_steps(max(shares.values()) * _WIDTH_IN / least_in[0]))
         axes.grid(axis="x")
     return figure
 
@@ -72,11 +90,15 @@ def pie(report: Report, measures: Statistics) -> Any:
         if not measures.sightings or not present:
             draw_empty(axes, empty_reason(report))
             return figure
+        if len(present) == 1:  # not a full circle
+            (label,) = present
+            draw_empty(axes, f"{label_name(label)}  {percent(1.0)}")
+            return figure
         colours = label_styles(report.labels)
         wedges, _ = axes.pie(
             list(present.values()), startangle=90, counterclock=False, radius=1.2,
             labels=[
-                label_name(label) if _NAMED_FROM <= share < 1 else "" for label, share in present.items()
+                label_name(label) if share >= _NAMED_FROM else "" for label, share in present.items()
             ],
             labeldistance=1.08, textprops={"fontsize": 6.5, "color": MUTED},
         )  # fmt: skip
@@ -103,4 +125,4 @@ def empty_reason(report: Report) -> str:
 def _percent_steps(most: float) -> Any:
     from matplotlib.ticker import MultipleLocator
 
-    return MultipleLocator(0.25 if most > 0.6 else 0.1 if most > 0.25 else 0.05)
+    return MultipleLocator(0.5 if most > 1 else 0.25 if most > 0.6 else 0.1 if most > 0.25 else 0.05)

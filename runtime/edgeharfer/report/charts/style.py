@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -18,6 +17,8 @@ from edgeharfer.report.words import clock, in_minutes
 
 PAGE_WIDTH_IN = 6.85
 """Width of an A4 page between its margins."""
+CURVES_WIDTH_IN, SLIM_WIDTH_IN, PERSON_HEIGHT_IN = 4.25, 2.45, 2.15
+"""Size of the two charts of a person, which are next to each other."""
 PNG_DPI = 200
 _CLOCK_STEPS_S = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 
@@ -68,10 +69,12 @@ def set_figure_title(figure: Any, text: str) -> None:
     figure.suptitle(text, x=0.006, ha="left", fontsize=8.5, fontweight="bold")
 
 
-def save_png(figure: Any, path: Path) -> None:
-    """Save the figure as a PNG file."""
+def png(figure: Any) -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
     with styled():
-        figure.savefig(path, dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+    return file.getvalue()
 
 
 def pdf_pages(figures: Sequence[Any]) -> bytes:
@@ -83,22 +86,22 @@ def pdf_pages(figures: Sequence[Any]) -> bytes:
     return pages.getvalue()
 
 
-def time_axis(axes: Any, duration_s: float) -> None:
+def time_axis(axes: Any, duration_s: float, most_ticks: int = 10) -> None:
     """Format the horizontal axis as the time of the source."""
     axes.set_xlim(0, duration_s or 1.0)
     axes.grid(axis="x")
     if in_minutes(duration_s):
-        axes.xaxis.set_major_locator(MultipleLocator(_step_s(duration_s)))
+        axes.xaxis.set_major_locator(MultipleLocator(_step_s(duration_s, most_ticks)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
         axes.set_xlabel("time (minutes:seconds)")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(10))
+        axes.xaxis.set_major_locator(MaxNLocator(most_ticks))
         axes.set_xlabel("time (s)")
 
 
-def _step_s(duration_s: float) -> float:
-    """Distance between ticks in seconds, for at most ten ticks."""
-    return next((step for step in _CLOCK_STEPS_S if duration_s / step <= 10), _CLOCK_STEPS_S[-1])
+def _step_s(duration_s: float, most_ticks: int) -> float:
+    """Distance between ticks in seconds."""
+    return next((step for step in _CLOCK_STEPS_S if duration_s / step <= most_ticks), _CLOCK_STEPS_S[-1])
 
 
 def draw_empty(axes: Any, words: str) -> None:

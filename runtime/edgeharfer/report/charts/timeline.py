@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from edgeharfer.report.charts.style import (
+    CURVES_WIDTH_IN,
     PAGE_WIDTH_IN,
+    PERSON_HEIGHT_IN,
     draw_empty,
     new_figure,
     set_figure_title,
@@ -62,9 +64,23 @@ def gantt(report: Report) -> Any:
 
 def person_curves(report: Report, person: PersonStatistics) -> Any:
     """Plot one person's label and the probability of each emotion over time."""
+    rows = len(main_labels(report.labels, person.measures)) + 1
+    title = "Label, and probability of each emotion (0 to 1 in each row; dots: before smoothing)"
+    return _draw_curves(report, person, (PAGE_WIDTH_IN, rows * _CURVE_IN + _MARGIN_IN), title, 10)
+
+
+def narrow_curves(report: Report, person: PersonStatistics) -> Any:
+    """The same with the size of a chart next to the bars of a person."""
+    title = "Label and probabilities (dots: before smoothing)"
+    return _draw_curves(report, person, (CURVES_WIDTH_IN, PERSON_HEIGHT_IN), title, 6)
+
+
+def _draw_curves(
+    report: Report, person: PersonStatistics, size_in: tuple[float, float], title: str, ticks: int
+) -> Any:
     labels = main_labels(report.labels, person.measures)
     with styled():
-        figure = new_figure(PAGE_WIDTH_IN, (len(labels) + 1) * _CURVE_IN + _MARGIN_IN)
+        figure = new_figure(*size_in)
         axes = figure.subplots()
         if not labels:
             draw_empty(axes, "Emotions were not read.")
@@ -82,10 +98,8 @@ def person_curves(report: Report, person: PersonStatistics) -> Any:
         axes.set_yticks([row + 0.4 for row in range(top + 1)], [*map(label_name, reversed(labels)), "Label"])
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.set_ylim(-0.08, top + 1)
-        set_figure_title(
-            figure, "Label, and probability of each emotion (0 to 1 in each row; dots: before smoothing)"
-        )
-        time_axis(axes, report.recording.duration_s)
+        set_figure_title(figure, title)
+        time_axis(axes, report.recording.duration_s, ticks)
     return figure
 
 

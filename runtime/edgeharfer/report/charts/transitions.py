@@ -12,7 +12,7 @@ from edgeharfer.report.palette import ACCENT, INK
 from edgeharfer.report.statistics import Statistics
 from edgeharfer.report.words import label_name
 
-_MAX_IN = (3.6, 2.3)
+_MAX_IN = (3.6, 2.2)
 _MARGIN_IN, _CELL_IN = (0.95, 0.75), (0.42, 0.26)
 _BLUES = LinearSegmentedColormap.from_list("transitions", ["#E8EDF3", ACCENT])
 

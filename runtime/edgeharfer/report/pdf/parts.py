@@ -1,4 +1,4 @@
-"""Building blocks of a page: paragraphs, tables, tiles, pictures and placeholders for charts."""
+"""Flowables of ReportLab: paragraphs, tables, tiles, pictures and placeholders for charts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def words(text: str, style: Any = styles.BODY) -> Any:
 def escape_markup(text: str) -> str:
     """Escape plain text for use in markup."""
     return escape(drawable(text))
+
+
+def drawable_markup(text: str) -> str:
+    """Markup without characters that the font lacks."""
+    return drawable(text)
 
 
 def markup(text: str, style: Any = styles.BODY, **options: Any) -> Any:
@@ -101,17 +106,14 @@ class ChartFlowables:
         return ChartFlowable((name, track), size_in, self._placements)
 
 
-def side_by_side(*parts: Any, shares: Sequence[float] | None = None) -> Any:
-    """Parts in one row over the whole width, left-aligned in their columns.
+def side_by_side(columns: Sequence[Sequence[Any]], widths: Sequence[float]) -> Any:
+    """Columns of flowables in one row, left-aligned.
 
     Args:
-        parts: Flowables.
-        shares: Share of the width of each column; equal by default.
+        columns: The flowables of each column.
+        widths: Width of each column in points.
     """
-    shares = shares or [1 / len(parts)] * len(parts)
-    return Table(
-        [list(parts)], colWidths=[share * styles.CONTENT_WIDTH for share in shares], style=styles.PLAIN
-    )
+    return Table([list(columns)], colWidths=list(widths), style=styles.PLAIN, hAlign="LEFT")
 
 
 def table(
@@ -152,27 +154,19 @@ def facts(rows: Sequence[tuple[str, str]]) -> Any:
     return Table(cells, colWidths=[0.27 * width, 0.73 * width], style=styles.FACTS)
 
 
-def tiles(items: Sequence[tuple[str, str]], share: float = 1.0) -> Any:
+def tiles(items: Sequence[tuple[str, str]], width: float = styles.CONTENT_WIDTH) -> Any:
     """A row of key figures.
 
     Args:
         items: (figure, caption) of each tile.
-        share: Share of the page width.
+        width: Total width in points.
     """
     cells = [[[words(figure, styles.TILE_NUMBER), words(what, styles.TILE_WORDS)] for figure, what in items]]
-    return Table(
-        cells, colWidths=[share * styles.CONTENT_WIDTH / len(items)] * len(items), style=styles.TILES
-    )
+    return Table(cells, colWidths=[width / len(items)] * len(items), style=styles.TILES)
 
 
-def picture(jpeg: bytes, width: float) -> Any:
-    """A JPEG picture, `width` points wide."""
-    image = Image(io.BytesIO(jpeg))
+def photo(jpeg: bytes, width: float, caption: str = "") -> list[Any]:
+    """A JPEG picture, `width` points wide, with a caption below."""
+    image = Image(io.BytesIO(jpeg), hAlign="LEFT")
     image.drawWidth, image.drawHeight = width, width * image.imageHeight / image.imageWidth
-    return image
-
-
-def captioned(image: Any, caption: str) -> list[Any]:
-    """A picture with a caption below."""
-    image.hAlign = "LEFT"
-    return [image, words(caption, styles.SMALL)]
+    return [image, words(caption, styles.SMALL)] if caption else [image]

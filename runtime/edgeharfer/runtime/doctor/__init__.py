@@ -141,7 +141,7 @@ def _gstreamer() -> Finding:
     from edgeharfer.runtime.source.gstreamer import has_gstreamer
 
     if has_gstreamer():
-        return Finding("gstreamer", True, "OpenCV has it: --source gstreamer:PIPELINE", verified=False)
+        return Finding("gstreamer", True, "available in OpenCV: --source gstreamer:PIPELINE", verified=False)
     message = "OpenCV was built without it; only cameras on a ribbon cable (CSI) need it"
     return Finding("gstreamer", None, message, "build OpenCV with GStreamer, see docs/deploy/jetson.md")
 

@@ -115,7 +115,7 @@ def _problem(one: Dependency, reason: str | None) -> Finding | None:
         return Finding("versions", False, f"{one.name} is not installed", fix)
     if not one.fits and one.name in ALTERNATIVES["onnxruntime"]:
         # There is no newer GPU build for some drivers and boards: docs/deploy/laptop-gpu.md.
-        message = f"{one.problem} for the memory limit to hold while a model is loaded"
+        message = f"{one.problem} for the memory limit to apply while a model is loaded"
         return Finding("versions", None, message, "see SECURITY.md")
     if not one.fits:
         return Finding("versions", False, one.problem, fix)

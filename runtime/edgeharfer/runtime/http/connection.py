@@ -92,6 +92,10 @@ class HttpConnection:
             await self._write(error_response(error), close=True)
             return False
         response = await _respond(request, handler, policy)
+        if response.upgrade is not None:
+            await self._write(response, close=False)
+            await response.upgrade(self)
+            return False
         keep = (
             request.persistent
             and request.body.finished
@@ -147,6 +151,21 @@ class HttpConnection:
         except OSError as error:
             self.abort()
             raise _ClientGone from error
+
+    async def read(self, size: int) -> bytes:
+        """Return the next bytes after an upgrade; a server that shuts down need not wait for them."""
+        self.idle = True
+        try:
+            with self._waiting():
+                return await self._reader.read(size)
+        except OSError:
+            return b""
+        finally:
+            self.idle = False
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes after an upgrade."""
+        await self._send(data)
 
     async def _linger(self, body: Body) -> None:
         left = LINGER_BYTES

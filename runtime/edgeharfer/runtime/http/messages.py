@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from edgeharfer.runtime.http.body import Body, BodyDeadline, read_body
@@ -23,6 +23,7 @@ MAX_QUERY_FIELDS = 32
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/1\.([01])")
 _FIELD = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_WITHOUT_LENGTH = frozenset({HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT})
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,16 @@ class Request:
         return content
 
 
+class ByteStream(Protocol):
+    """The bytes of a connection that has changed to another protocol."""
+
+    async def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; b"" at the end, and when the connection was lost."""
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes. The connection is given up if the client does not read them."""
+
+
 @dataclass(frozen=True)
 class Response:
     """An HTTP response.
@@ -132,6 +143,8 @@ class Response:
         status: HTTP status code.
         headers: Additional header fields.
         length: Total length of the parts; if None, the connection is closed after them.
+        upgrade: Called with the connection after the head of a response 101; the connection is closed when
+            it returns.
     """
 
     content: bytes | AsyncGenerator[bytes, None] = b""
@@ -139,6 +152,7 @@ class Response:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
+    upgrade: Callable[[ByteStream], Awaitable[None]] | None = None
 
     @property
     def known_length(self) -> int | None:
@@ -154,7 +168,7 @@ class Response:
         """
         lines = {"Content-Type": self.media_type} if self.media_type else {}
         lines |= {**headers, **self.headers}
-        if self.known_length is not None and self.status != HTTPStatus.NO_CONTENT:
+        if self.known_length is not None and self.status not in _WITHOUT_LENGTH:
             lines["Content-Length"] = str(self.known_length)
         if close:
             lines["Connection"] = "close"

@@ -85,13 +85,13 @@ def _install_gpu() -> str:
 
 def _install_directml() -> str:
     if sys.platform != "win32":
-        return "it exists for Windows only"
+        return "it is available for Windows only"
     return f"{pip('uninstall')} onnxruntime, then {pip('install')} onnxruntime-directml"
 
 
 def _install_plugin(extra: str) -> str:
     if extra in extras() and not dependencies(extra):
-        return "there is no build of it for this system"
+        return "it is not available for this system"
     return install_command(extra)
 
 

@@ -203,8 +203,8 @@ def _difference(found: str | None, wanted: str) -> str:
             if old.get(what) != now
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "it is not known what it was built for"
-    return ", ".join(changed) or "it is not known what it was built for"
+        return "its build settings are unknown"
+    return ", ".join(changed) or "its build settings are unknown"
 
 
 def cache_root() -> Path:

@@ -17,7 +17,7 @@ from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.tasks.pose import Pose
 from edgeharfer.runtime.types import Frame, Image
 
-__all__ = ["annotate", "draw", "humanise", "label_color"]
+__all__ = ["annotate", "draw", "humanise", "label_color", "scale_result"]
 
 MAX_FACES_WITH_BARS = 4
 MIN_ROWS, MIN_COLUMNS = 6, 9  # smallest image with text, in multiples of the text size
@@ -78,6 +78,8 @@ def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 
     Returns:
         uint8 BGR, (height, width, 3).
     """
+    if frame.picture.annotated:
+        return frame.bgr.copy()
     if frame.still:
         kept = {name: one for name, one in result.readings.items() if one.shown != "bar"}
         result = replace(result, readings=kept)
@@ -88,8 +90,13 @@ def annotate(frame: Frame, result: Result, status: Status, *, min_height: int = 
     scale = min_height / height
     size = max(1, round(width * scale)), min_height
     enlarged = cv2.resize(frame.bgr, size, interpolation=cv2.INTER_CUBIC)
+    return draw(np.asarray(enlarged, np.uint8), scale_result(result, scale), status)
+
+
+def scale_result(result: Result, scale: float) -> Result:
+    """Return a result for a picture that is `scale` times as large."""
     faces = tuple(replace(face, box=face.box.scaled(scale)) for face in result.faces)
     readings = {
         name: one.scaled(scale) if isinstance(one, Pose) else one for name, one in result.readings.items()
     }
-    return draw(np.asarray(enlarged, np.uint8), replace(result, faces=faces, readings=readings), status)
+    return replace(result, faces=faces, readings=readings)

@@ -67,6 +67,11 @@ class Sink(Protocol):
         """Address for a browser, once entered; "" for a sink without one."""
         return ""
 
+    @property
+    def saved(self) -> str:
+        """What was saved and where, once left; "" if there is nothing to say."""
+        return ""
+
     def __enter__(self) -> Self:
         return self
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from edgeharfer.runtime.overlay.style import humanise, label_text
+from edgeharfer.runtime.progress import paused
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.stream import is_writable
@@ -32,18 +33,21 @@ class ConsoleSink(Sink):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._printed = self._candidate = ""
-        self._count = 0
+        self._shown: dict[str, _Shown] = {}  # by source
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
-        state = describe(result)
-        self._count = self._count + 1 if state == self._candidate else 1
-        self._candidate = state
-        if state != self._printed and (self._count >= MIN_STABLE_RESULTS or frame.still):
-            self._printed = state
-            self._print(f"{result.pts_s:8.2f} s  {state}")
+        shown = self._shown.setdefault(result.source, _Shown())
+        if shown.changes_to(describe(result), at_once=frame.still):
+            where = f"{result.source}  " if result.source else ""
+            self._print(f"{where}{result.pts_s:8.2f} s  {shown.printed}")
 
     def finish(self, summary: dict[str, Any]) -> None:
+        for source, part in summary.get("sources", {}).items():
+            rates = ", ".join(f"{rate:.1f} {name}/s" for name, rate in part["rates_hz"].items())
+            self._print(
+                f"{source}: {part['frames_processed']} frames, {part['frames_dropped']} dropped, "
+                f"{part['fps']:.0f} fps{rates and ', ' + rates}"
+            )
         total = summary["latency_ms"].get("total")
         latency = f", {total['p50']:.1f} ms per frame (p95 {total['p95']:.1f})" if total else ""
         share = summary["cpu_share"]
@@ -55,7 +59,25 @@ class ConsoleSink(Sink):
 
     def _print(self, line: str) -> None:
         if is_writable(self._stream):
-            print(line, file=self._stream, flush=True)
+            with paused():
+                print(line, file=self._stream, flush=True)
+
+
+class _Shown:
+    """The labels of a source that were printed last, and those that may follow."""
+
+    def __init__(self) -> None:
+        self.printed = self._candidate = ""
+        self._count = 0
+
+    def changes_to(self, state: str, *, at_once: bool) -> bool:
+        """Record the labels of a result; return whether they are new, and have persisted."""
+        self._count = self._count + 1 if state == self._candidate else 1
+        self._candidate = state
+        if state == self.printed or not (at_once or self._count >= MIN_STABLE_RESULTS):
+            return False
+        self.printed = state
+        return True
 
 
 def describe(result: Result) -> str:

@@ -133,7 +133,7 @@ class FileWriter:
         whole = end[: len(end) - len(incomplete)]
         last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
         if not (last.startswith(_LINE_START) or not last) or not _may_be_event(incomplete):
-            raise SinkError(f"{self._path}: holds something other than events; use another path")
+            raise SinkError(f"{self._path}: contains something other than events; use another path")
         if incomplete:
             _log.warning("%s: removed an incomplete last line", self._path)
             self._file.truncate(start + len(whole))

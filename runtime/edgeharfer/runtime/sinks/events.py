@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,27 +28,36 @@ REPORTED_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 
 def cut_to_dict(result: Result) -> dict[str, Any]:
     """The `cut` line before the first result of a new scene, ready for JSON."""
-    return {"kind": "cut", "seq": result.seq, "pts_s": round(result.pts_s, 4)}
+    return {"kind": "cut", **_source(result), "seq": result.seq, "pts_s": round(result.pts_s, 4)}
 
 
-def summary_to_dict(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The `summary` line that ends a run, ready for JSON."""
-    return {"kind": "summary", **summary}
+def summaries_to_dicts(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The `summary` line that ends a run, after one for each source if there are several; ready for JSON."""
+    whole = dict(summary)
+    for source, part in whole.pop("sources", {}).items():
+        yield {"kind": "summary", "source": source, **part}
+    yield {"kind": "summary", **whole}
 
 
 def state_to_dict(status: Status) -> dict[str, Any]:
     """The `state` line of a live source that stalls, freezes, is lost or recovers, ready for JSON."""
-    return {"kind": "state", "state": status.source_state, "elapsed_s": round(status.elapsed_s, 2)}
+    elapsed_s = round(status.elapsed_s, 2)
+    return {"kind": "state", **_source(status), "state": status.source_state, "elapsed_s": elapsed_s}
 
 
-def clock_to_dict(jump: ClockJump, elapsed_s: float) -> dict[str, Any]:
+def clock_to_dict(jump: ClockJump, elapsed_s: float, source: str = "") -> dict[str, Any]:
     """The `clock` line when the wall clock was changed, with expected and new time; ready for JSON."""
     return {
         "kind": "clock",
+        **({"source": source} if source else {}),
         "was_s": round(jump.was_s, 2),
         "is_s": round(jump.is_s, 2),
         "elapsed_s": round(elapsed_s, 2),
     }
+
+
+def _source(one: Result | Status) -> dict[str, str]:
+    return {"source": one.source} if one.source else {}
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
@@ -80,7 +89,7 @@ class EventsSink(Sink):
         """
         self._path = str(path)
         self._writer: _Writer | None = None
-        self._state = "live"
+        self._states: dict[str, str] = {}  # by source
         self._jump: ClockJump | None = None
         self.closed = False
         self._stopping = stopping
@@ -107,15 +116,17 @@ class EventsSink(Sink):
 
     def refresh(self, status: Status) -> None:
         """Write changes of the source state and of the wall clock, also while there are no results."""
-        if status.source_state in REPORTED_STATES and status.source_state != self._state:
+        state = status.source_state
+        if state in REPORTED_STATES and state != self._states.get(status.source, "live"):
             self._write_line(state_to_dict(status))
-            self._state = status.source_state
+            self._states[status.source] = state
         if status.clock_jump is not None and status.clock_jump is not self._jump:
-            self._write_line(clock_to_dict(status.clock_jump, status.elapsed_s))
+            self._write_line(clock_to_dict(status.clock_jump, status.elapsed_s, status.source))
             self._jump = status.clock_jump
 
     def finish(self, summary: dict[str, Any]) -> None:
-        self._write_line(summary_to_dict(summary))
+        for line in summaries_to_dicts(summary):
+            self._write_line(line)
 
     def _write_line(self, content: dict[str, Any]) -> None:
         if self._writer is None:

@@ -161,7 +161,9 @@ class LiveFeed(Sink):
 def status_to_dict(status: Status) -> dict[str, Any]:
     """Convert the status for JSON."""
     return {
-        name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(status).items()
+        name: round(value, 2) if isinstance(value, float) else value
+        for name, value in asdict(status).items()
+        if name != "source"
     }
 
 

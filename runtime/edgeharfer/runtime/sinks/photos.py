@@ -46,11 +46,20 @@ class PhotoSink(Sink):
         """
         self._targets, self._folder = targets, folder
         self._failed: list[SinkError] = []
+        self._written: list[Path] = []
         originals = {path.resolve() for path in sources}
         if overwritten := next((path for path in targets if path.resolve() in originals), None):
             raise ConfigError(
                 f"{overwritten}: would overwrite the photograph itself; use another path for --save"
             )
+
+    @property
+    def saved(self) -> str:
+        if not self._written:
+            return ""
+        if self._folder is None:
+            return str(self._written[0])
+        return f"{self._folder}: {len(self._written)} photograph{'s' if len(self._written) > 1 else ''}"
 
     def __enter__(self) -> Self:
         try:
@@ -90,6 +99,7 @@ class PhotoSink(Sink):
             file.discard()
             raise
         file.publish()
+        self._written.append(target)
 
 
 def output_paths(folder: Path, photos: Sequence[Path]) -> list[Path]:

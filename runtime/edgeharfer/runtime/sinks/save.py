@@ -34,7 +34,7 @@ def make_sink(target: str, options: SinkOptions) -> Sink:
         raise ConfigError(f"{path}: use the extension .jpg or .png for a photograph, or {videos} for a video")
     if len(source.paths) > 1:
         raise ConfigError(
-            f"{path}: {source.name} holds {len(source.paths)} images; use a folder, "
+            f"{path}: {source.name} contains {len(source.paths)} images; use a folder, "
             f"such as --save {path.with_suffix('')}"
         )
     return PhotoSink([path], source.paths)

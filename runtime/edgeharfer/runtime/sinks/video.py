@@ -85,6 +85,12 @@ class VideoSink(Sink):
         self._writer: VideoWriter | None = None
         self._failure: SinkError | None = None
         self._size = (0, 0)
+        self._end_s = 0.0
+        self._saved = ""
+
+    @property
+    def saved(self) -> str:
+        return self._saved
 
     def __enter__(self) -> Self:
         self._file.create()
@@ -112,23 +118,32 @@ class VideoSink(Sink):
             raise self._failure
         if self._format.index_first:
             self._move_index_first()
+        megabytes = self._file.target.stat().st_size / 1e6
+        size = "x".join(map(str, self._size))
+        self._saved = (
+            f"{self._file.target}: {self._end_s:.1f} s, {size} {self._encoder.title}, {megabytes:.1f} MB"
+        )
 
     def write(self, frame: Frame, result: Result, status: Status) -> None:
         self._check_free_space()
         if self._failure is not None:
             raise self._failure
-        image = annotate(frame, result, status)
+        image = self._picture(frame, result, status)
         try:
             if self._writer is None:
                 self._writer = self._open(image)
             image = fit(image, self._size)
-            if frame.still:
-                self._writer.write(image, self._timeline.hold(STILL_S), STILL_S)
-            else:
-                self._writer.write(image, self._timeline.time_s(frame.pts_s), 1 / self._fps)
+            duration_s = STILL_S if frame.still else 1 / self._fps
+            time_s = self._timeline.hold(STILL_S) if frame.still else self._timeline.time_s(frame.pts_s)
+            self._writer.write(image, time_s, duration_s)
+            self._end_s = time_s + duration_s
         except (av.FFmpegError, ValueError) as error:
             self._failure = self._cannot_write(error)
             raise self._failure from error
+
+    def _picture(self, frame: Frame, result: Result, status: Status) -> Image:
+        """Return the image to write for a frame."""
+        return annotate(frame, result, status)
 
     def _open(self, image: Image) -> VideoWriter:
         # Video with 4:2:0 colour has even sides.

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import MissingExtra, SourceError
 from edgeharfer.runtime.source.address import redact
 from edgeharfer.runtime.source.base import Source, SourceOptions
 from edgeharfer.runtime.source.decode_devices import AUTO, check_decode
+
+if TYPE_CHECKING:
+    from edgeharfer.runtime.source.reader_server import ReaderServer
 
 __all__ = [
     "SOURCES",
@@ -83,6 +87,7 @@ def open_source(
     decode: str = AUTO,
     clock: Clock | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    readers: ReaderServer | None = None,
 ) -> Source:
     """Open a source and check that it delivers a first frame.
 
@@ -98,6 +103,7 @@ def open_source(
             in `decode_devices.DECODE_DEVICES`.
         clock: Clock for the timestamps; the system clock by default.
         stopping: Polled while a live source opens.
+        readers: Starts the reader processes of several live sources, which then share memory.
 
     Returns:
         The open source; close it after use, or use it in a `with` statement.
@@ -112,7 +118,9 @@ def open_source(
     check_decode(decode)
     text = str(spec)
     name = source_kind(text)
-    options = SourceOptions(clock or SystemClock(), width, height, fps, follow_redirects, decode, stopping)
+    options = SourceOptions(
+        clock or SystemClock(), width, height, fps, follow_redirects, decode, stopping, readers
+    )
     try:
         module = import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edgeharfer.runtime.picture import Picture
+    from edgeharfer.runtime.source.reader_server import ReaderServer
     from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
@@ -37,6 +38,7 @@ class SourceOptions:
         follow_redirects: Whether a stream may connect to other servers that the given one refers to.
         decode: Device that decodes videos and streams, a value of `decode_choices`.
         stopping: Polled while a live source opens; KeyboardInterrupt is raised once it returns True.
+        readers: Starts the reader process of a live source; None starts one of its own.
     """
 
     clock: Clock
@@ -46,6 +48,7 @@ class SourceOptions:
     follow_redirects: bool = False
     decode: str = AUTO
     stopping: Callable[[], bool] = lambda: False
+    readers: ReaderServer | None = None
 
 
 class Source(Protocol):
@@ -75,7 +78,8 @@ class Source(Protocol):
         ahead: Whether a capture in real time may read some frames before they are due. The decoder of a
             compressed video then takes less processor time.
         announce: Called before each frame is decoded, in the order of the file and before `wanted`, with its
-            source time and whether it is a key frame. Sources that never call `wanted` need not call it.
+            source time and whether a new scene may begin with it, as with most key frames. Sources that never
+            call `wanted` need not call it.
     """
 
     name: str

@@ -6,7 +6,8 @@ server), and V4L2 drivers may block indefinitely. With a separate process the ru
 and a crash in a decoder is a lost source rather than the end of the run.
 
 The measured cost of the socket transfer is 0.3 % of a core for 640x480 at 30 fps and 2 % for 1920x1080; the
-second interpreter with OpenCV and PyAV takes about 80 MB.
+second interpreter with OpenCV and PyAV takes about 80 MB. The processes of several sources share that memory
+(see `reader_server`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from edgeharfer.runtime.child import Child, child_command, signal_name
 from edgeharfer.runtime.clock import Clock, SystemClock
@@ -25,6 +26,7 @@ from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import LiveTime, Source, SourceOptions
 from edgeharfer.runtime.source.direct import DirectSource
 from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive
+from edgeharfer.runtime.source.reader_server import ForkedReader
 from edgeharfer.runtime.source.requests import OpenRequest, to_line
 from edgeharfer.runtime.types import Frame
 
@@ -52,7 +54,8 @@ def open_live(name: str, request: OpenRequest, options: SourceOptions) -> Source
         KeyboardInterrupt: `options.stopping` returned True.
     """
     if os.name == "posix":
-        return IsolatedSource(name, request, options.clock, options.stopping)
+        start = options.readers.start_reader if options.readers else ReaderProcess
+        return IsolatedSource(name, request, options.clock, options.stopping, start)
     return DirectSource(partial(request.open, options.clock))
 
 
@@ -96,6 +99,9 @@ class ReaderProcess(Child):
         return super().end()
 
 
+Reader: TypeAlias = ReaderProcess | ForkedReader
+
+
 class IsolatedSource(Source):
     """A source in a reader process: a live one, which can be restarted, or a film on a web server.
 
@@ -106,7 +112,12 @@ class IsolatedSource(Source):
     live = restartable = True
 
     def __init__(
-        self, name: str, request: OpenRequest, clock: Clock, stopping: Callable[[], bool] = lambda: False
+        self,
+        name: str,
+        request: OpenRequest,
+        clock: Clock,
+        stopping: Callable[[], bool] = lambda: False,
+        start_reader: Callable[[], Reader] = ReaderProcess,
     ) -> None:
         """Start the reader process and wait until the source is open, 12 s at most.
 
@@ -115,15 +126,16 @@ class IsolatedSource(Source):
             request: What to open.
             clock: Clock of the run.
             stopping: Polled while waiting; KeyboardInterrupt is raised once it returns True.
+            start_reader: Starts a reader process; it may raise OSError.
 
         Raises:
             CameraError: The camera cannot be opened.
             SourceError: Any other source cannot be opened.
         """
-        self.name = name
+        self.name, self._start_reader = name, start_reader
         self._request, self._clock, self._system_clock = request, clock, SystemClock()
         self._lock = threading.Lock()
-        self._reader: ReaderProcess | None = None
+        self._reader: Reader | None = None
         self._closed = self._opened = self._idle = False
         self._live_time = LiveTime()
         self._expected = 0
@@ -184,7 +196,7 @@ class IsolatedSource(Source):
             self._opened = self._idle = False
             self._expected = 0
             try:
-                self._reader = self._reader or ReaderProcess()
+                self._reader = self._reader or self._start_reader()
                 self._reader.request_open(self._request)
             except OSError as error:
                 self._stop_reader()

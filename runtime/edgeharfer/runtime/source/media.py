@@ -151,10 +151,24 @@ class MediaDecoder:
         self.codec, self.size = self._decoder.codec.upper(), self._decoder.size
         self.fps = frame_rate(stream)
         self.frame_count = frame_count(container, stream, self.fps)
+        self._start()
+
+    def _start(self) -> None:
         self.error: av.error.FFmpegError | None = None
-        self._times = FrameTimes(self.fps or _DEFAULT_FPS, stream.time_base or Fraction(1))
+        self._times = FrameTimes(self.fps or _DEFAULT_FPS, self._stream.time_base or Fraction(1))
         self._skipper = FrameSkipper(self._decoder.codec, self._decoder.extradata, self._times.of)
         self._frames = self._read_frames()
+
+    def rewind(self) -> None:
+        """Continue with the first frame.
+
+        Raises:
+            av.error.FFmpegError: The container cannot go back.
+        """
+        self._frames.close()
+        self._container.seek(0)
+        self._decoder.flush()
+        self._start()
 
     def read(
         self,

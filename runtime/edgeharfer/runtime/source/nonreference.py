@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+MOTION_JPEG = "mjpeg"
 _START_CODE = b"\0\0\1"
 _H264_SLICES = frozenset({1, 2, 5})
 _HEVC_SLICES = range(32)
@@ -83,9 +84,15 @@ def _mpeg4_test(extradata: bytes) -> Callable[[bytes], bool]:
     return test
 
 
+def _mjpeg_test(extradata: bytes) -> Callable[[bytes], bool]:
+    """Every frame is a picture of its own."""
+    return bool
+
+
 _TESTS: Mapping[str, Callable[[bytes], Callable[[bytes], bool]]] = {
     "h264": _h264_test,
     "hevc": _hevc_test,
+    MOTION_JPEG: _mjpeg_test,
     "mpeg1video": _mpeg_test,
     "mpeg2video": _mpeg_test,
     "mpeg4": _mpeg4_test,

@@ -86,6 +86,10 @@ class PacketDecoder:
             self.damaged += 1
             return []
 
+    def flush(self) -> None:
+        """Forget the packets before, because the next one is from another place of the stream."""
+        self._context.flush_buffers()
+
     def picture(self, frame: av.VideoFrame) -> AvPicture:
         """Return the picture of a frame.
 

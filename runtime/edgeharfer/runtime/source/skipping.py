@@ -9,10 +9,12 @@ from itertools import count
 import av
 from av.video.stream import VideoStream
 
-from edgeharfer.runtime.source.nonreference import non_reference_test
+from edgeharfer.runtime.source.nonreference import MOTION_JPEG, non_reference_test
 
 # More frames than any codec reorders: the times of the file are wrong.
 _MAX_WAITING = 64
+# Within a scene the size of a JPEG changes by 0.3 to 1 % from frame to frame, and seldom by more than 3 %.
+_MAX_SIZE_CHANGE = 0.03
 
 
 class FrameSkipper:
@@ -23,9 +25,13 @@ class FrameSkipper:
     decoding times tell, and until the decoder has returned the earlier frames that it was given. In files
     whose times are missing or go back, and in interlaced video, all frames are decoded from then on.
 
+    Encoders place a key frame where a scene begins, and at regular distances. A key frame that follows the
+    one before at the same distance as that one did is announced as an ordinary frame. Every frame of a motion
+    JPEG is a key frame: there, those count whose size differs from that of the frame before.
+
     Attributes:
         wanted: Called with the time of a frame that no other refers to. None: all frames are decoded.
-        announce: Called with the time of each frame, and whether it is a key frame.
+        announce: Called with the time of each frame, and whether a new scene may begin with it.
 
     Args:
         codec: FFmpeg's name of the codec.
@@ -38,6 +44,8 @@ class FrameSkipper:
         self.announce: Callable[[float, bool], None] | None = None
         self._is_non_reference = non_reference_test(codec, extradata)
         self._time_of = time_of
+        self._is_jpeg, self._last_size = codec == MOTION_JPEG, 0
+        self._since_key = self._key_distance = 0
         self._last_dts: int | None = None
         self._in_decoder: set[int] = set()
         self._waiting: list[tuple[int, int, av.VideoFrame | None]] = []
@@ -54,18 +62,30 @@ class FrameSkipper:
         # Matroska has no decoding times for the first packets.
         self._last_dts = self._last_dts if dts is None else dts
         time_s = None if self.wanted is None else self._time_of(pts)
+        key = self._may_begin_scene(packet)
         if self.announce is not None and time_s is not None:
-            self.announce(time_s, packet.is_keyframe)
+            self.announce(time_s, key)
         known = dts is not None and self.wanted is not None
-        if known and self._can_be_left_out(packet, time_s):
+        if known and not key and self._can_be_left_out(packet, time_s):
             heapq.heappush(self._waiting, (pts, next(self._numbers), None))
             return True
         self._in_decoder.add(pts)
         return False
 
+    def _may_begin_scene(self, packet: av.Packet[VideoStream]) -> bool:
+        if self._is_jpeg:
+            change, self._last_size = abs(packet.size - self._last_size), packet.size
+            return change > _MAX_SIZE_CHANGE * packet.size
+        self._since_key += 1
+        if not packet.is_keyframe:
+            return False
+        regular = self._since_key == self._key_distance
+        self._key_distance, self._since_key = self._since_key, 0
+        return not regular
+
     def _can_be_left_out(self, packet: av.Packet[VideoStream], time_s: float | None) -> bool:
         assert self._is_non_reference is not None and self.wanted is not None
-        if time_s is None or time_s <= 0 or packet.is_keyframe or packet.is_corrupt or packet.is_discard:
+        if time_s is None or time_s <= 0 or packet.is_corrupt or packet.is_discard:
             return False
         return self._is_non_reference(bytes(packet)) and not self.wanted(time_s)
 

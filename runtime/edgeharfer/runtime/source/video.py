@@ -72,6 +72,16 @@ class VideoFileSource(BaseSource):
         self._seq += 1
         return frame
 
+    def rewind(self) -> bool:
+        """Continue with the first frame; return False if the format does not allow that."""
+        with self._lock:
+            try:
+                self._decoder.rewind()
+            except av.error.FFmpegError:
+                return False
+            self._seq = 0
+            return True
+
     def _check_complete(self) -> None:
         """Record missing frames at the end of the file."""
         if self.skipped:

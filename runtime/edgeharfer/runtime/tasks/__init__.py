@@ -76,7 +76,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         task="action:ActionTask",
         model="action:ActionModel",
         scope="scene",
-        summary="the action in the scene; on by default, --action selects the package or off",
+        summary="the action in the scene; on by default, --action selects its package or turns it off",
         reads="clip",
         package="action-ucf20",
         use="Recognises which of the listed actions a short video clip shows.",
@@ -89,7 +89,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType({
         task="emotion:EmotionTask",
         model="emotion:EmotionModel",
         scope="face",
-        summary="the expression of each face; on by default, --emotion selects the package or off",
+        summary="the expression of each face; on by default, --emotion selects its package or turns it off",
         reads="face",
         package="emotion-fer8",
         use="Recognises which of the listed expressions a face shows. "
@@ -181,7 +181,7 @@ def make_task(task: str, backend: Backend = CPU, *, require_signature: Path | No
         ModelError: The package cannot be trusted or run.
         ProviderError: The requested provider cannot be loaded.
     """
-    known = f"tasks to add: {', '.join(EXTRA_TASKS)}, or the folder of a package"
+    known = f"available: {', '.join(EXTRA_TASKS)}, or the folder of a package"
     if task in PACKAGE_TASKS:
         raise ConfigError(f"task {task!r} cannot be added: choose its package with --{task}; {known}")
     if task in EXTRA_TASKS and not TASKS[task].package:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -32,6 +33,11 @@ from edgeharfer.runtime.tasks.rolling import RollingHead, has_rolling_head
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
 from edgeharfer.runtime.types import UNCERTAIN, Action, Face, Floats, Frame, Image, TrackedFace
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SPARSE_PERIOD, SPARSE_POINTS = 5, (0, 2, 4)
+"""Of each five points of a window, those at which frames are encoded if the schedule is sparse."""
 TIME_CONSTANT_S = 0.5
 """Time constant with which probabilities are averaged."""
 
@@ -65,16 +71,24 @@ class FeatureRing:
         """Whether the window is full."""
         return len(self._features) == self._window.frames
 
-    def reads(self, frame: Frame) -> bool:
+    def reads(self, frame: Frame, sparse: bool = False) -> bool:
         """Return whether a frame must be encoded; of photographs only for windows of one frame."""
-        return (not frame.still or self._window.frames == 1) and self.wants(frame.pts_s)
+        return (not frame.still or self._window.frames == 1) and self.wants(frame.pts_s, sparse)
 
-    def wants(self, pts_s: float) -> bool:
-        """Return whether the frame at this time must be encoded. Empties the ring after a gap."""
+    def wants(self, pts_s: float, sparse: bool = False) -> bool:
+        """Return whether the frame at this time must be encoded. Empties the ring after a gap.
+
+        Args:
+            pts_s: Source time of the frame.
+            sparse: Encode frames at SPARSE_POINTS only. They fill the points before them too.
+        """
         if self.grid is not None and not 0 <= pts_s - self._last_s <= self._window.max_gap_s:
             self.reset()
         self._last_s = pts_s
-        return self.grid is None or self.grid.point(pts_s) > self._last_point
+        if self.grid is None:
+            return True
+        points = range(self._last_point + 1, self.grid.point(pts_s) + 1)
+        return any(point % SPARSE_PERIOD in SPARSE_POINTS for point in points) if sparse else bool(points)
 
     def push(self, pts_s: float, features: Floats) -> int:
         """Add the features of a wanted frame, float32, (size,); return the number of points they fill."""
@@ -88,7 +102,7 @@ class FeatureRing:
 
     def window(self) -> Floats:
         """Return the features of the window in order of time, float32, (1, frames, size)."""
-        return np.stack(self._features)[None]
+        return np.concatenate(self._features).reshape(1, len(self._features), -1)
 
 
 class ActionModel(TaskModel):
@@ -151,6 +165,11 @@ class ActionModel(TaskModel):
             with self._encoding:
                 self._precomputed[picture] = self._encoder.encode(picture)
 
+    def for_another_source(self) -> Self:
+        other = super().for_another_source()
+        other._encoder = self._encoder.for_another_source()
+        return other
+
     def reset(self) -> None:
         """Forget the frames before, because the next one is of another scene."""
         self._encoder.reset()
@@ -191,7 +210,7 @@ class ActionTask:
     name, scope = ACTION, "scene"
 
     def __init__(self, model: ActionModel, runner: ModelRunner, schedule: Schedule, clock: Clock) -> None:
-        self._model, self._runner, self._clock = model, runner, clock
+        self._model, self._runner, self._schedule, self._clock = model, runner, schedule, clock
         self._ring = FeatureRing(model.window)
         self._rolling = model.rolling()
         self._smoother = Smoother(TIME_CONSTANT_S)
@@ -206,7 +225,7 @@ class ActionTask:
 
         While the first window fills, and after a gap, one `Action` that is not ready is returned.
         """
-        if not self._ring.reads(frame):
+        if not self._ring.reads(frame, self._schedule.sparse):
             return NOTHING_NEW
         if self._current is not None and self._current.ready and not self._ring.ready:  # a gap emptied it
             self._discard_label()

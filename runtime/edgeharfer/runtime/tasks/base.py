@@ -37,6 +37,9 @@ class Task(Protocol):
         labels: Optional. The classes, in `Pipeline.labels`; their probabilities are columns in `frames.csv`
             of a report.
         value_names: Optional. The names of the values, which are columns in `frames.csv` of a report.
+        for_another_source: Optional. Method that returns a task of the same kind for a second source that is
+            read at the same time. It may share what does not depend on the frames, such as a model; its
+            `close` is not called.
     """
 
     name: str

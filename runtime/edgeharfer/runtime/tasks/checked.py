@@ -80,6 +80,19 @@ class CheckedTask:
         """Run the task's reset."""
         self._call("reset", self._task.reset)
 
+    def for_another_source(self) -> CheckedTask:
+        """Return the task for another source that is read at the same time.
+
+        Raises:
+            TaskError: The task has no method `for_another_source`, or it failed.
+        """
+        make = getattr(self._task, "for_another_source", None)
+        if make is None:
+            raise TaskError(
+                f"task {self.name}: cannot run on several sources: it has no method for_another_source"
+            )
+        return CheckedTask(self._call("for_another_source", make), self._clock)
+
     def close(self) -> None:
         """Run the task's close."""
         self._call("close", self._task.close)

@@ -211,7 +211,10 @@ class EmotionTask:
 
     def _record_in_view(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
         """Record the faces in view, and discard those out of view for longer than a track lasts."""
-        self._in_view_s |= dict.fromkeys((face.track for face in faces), frame.pts_s)
+        for face in faces:
+            self._in_view_s[face.track] = frame.pts_s
+        if len(self._in_view_s) == len(faces):
+            return
         for number, last_s in list(self._in_view_s.items()):
             if not 0 <= frame.pts_s - last_s <= MAX_TRACK_GAP_S:
                 for state in (self._in_view_s, self._read_s, self._detection_s):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -42,6 +43,9 @@ class Encoder(Protocol):
     def features(self, window: Floats) -> Floats:
         """Return what the head reads of a window, (1, frames, row_size): (1, frames, feature_size)."""
 
+    def for_another_source(self) -> Encoder:
+        """Return the encoder for the frames of another source, with the same session."""
+
     def reset(self) -> None:
         """Forget the frames before, because the next one is of another scene."""
 
@@ -75,6 +79,9 @@ class PictureEncoder:
 
     def features(self, window: Floats) -> Floats:
         return window
+
+    def for_another_source(self) -> Encoder:
+        return self
 
     def reset(self) -> None:
         return
@@ -110,6 +117,11 @@ class JointEncoder:
 
     def features(self, window: Floats) -> Floats:
         return joint_features(np.reshape(window[0], (-1, len(JOINTS), 3)))[None]
+
+    def for_another_source(self) -> Encoder:
+        other = copy.copy(self)
+        other._pose = self._pose.for_another_source()
+        return other
 
     def reset(self) -> None:
         self._pose.reset()

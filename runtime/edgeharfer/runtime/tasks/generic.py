@@ -64,6 +64,11 @@ class GenericTask(Task):
         self.name, self.scope = model.manifest.task, scope
         self.labels, self.value_names = model.manifest.labels, model.manifest.value_names
 
+    def for_another_source(self) -> Task:
+        """See `Task`."""
+        # Each subclass takes the model alone.
+        return type(self)(self.model.for_another_source())  # type: ignore[call-arg]
+
     def close(self) -> None:
         """Close the model."""
         self.model.close()

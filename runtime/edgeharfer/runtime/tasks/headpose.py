@@ -78,6 +78,10 @@ class HeadPose:
         """Discard the record of which faces were read."""
         self._seen_s = {}
 
+    def for_another_source(self) -> HeadPose:
+        """See `Task`."""
+        return HeadPose()
+
     def close(self) -> None:
         """Do nothing: there are no resources to release."""
 

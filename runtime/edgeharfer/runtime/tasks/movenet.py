@@ -8,6 +8,7 @@ is seen as large as one who fills it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,6 +21,9 @@ from edgeharfer.runtime.tasks.joints import JOINTS, MIN_JOINT_SCORE
 from edgeharfer.runtime.tasks.packaged import Inference
 from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.types import Box, Face, Floats, Image
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # The crop algorithm of Google's MoveNet tutorial (tensorflow.org/hub/tutorials/movenet): a square around the
 # middle of the hips, half as wide as the larger of 1.9 times the distance of the farthest shoulder or hip and
@@ -54,6 +58,11 @@ class PoseModel(PictureModel):
                 f"{3 * len(JOINTS)}: y, x and score of {len(JOINTS)} joints"
             )
         self._region: Box | None = None
+
+    def for_another_source(self) -> Self:
+        other = super().for_another_source()
+        other.reset()
+        return other
 
     def reset(self) -> None:
         """Look at the whole frame next time."""

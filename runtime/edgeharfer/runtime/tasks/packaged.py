@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.package import Package
@@ -17,6 +18,9 @@ from edgeharfer.runtime.tasks import check_manifest
 from edgeharfer.runtime.tasks.base import Step
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Face, Floats, Frame, TrackedFace
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Inference(NamedTuple):
@@ -88,6 +92,13 @@ class TaskModel(ABC):
     def probs(self, outputs: Floats) -> Floats:
         """Return outputs of the last graph, (n, classes) or (classes,), with logits as probabilities."""
         return softmax(outputs, self.manifest.temperature) if self.manifest.output == "logits" else outputs
+
+    def for_another_source(self) -> Self:
+        """Return the model for the frames of another source: the same graphs, without state of this one.
+
+        Models that keep something from one frame to the next override it. Close only the original.
+        """
+        return copy.copy(self)
 
     def close(self) -> None:
         """Close the sessions, and stop their background work."""

@@ -185,7 +185,8 @@ class Trainer:
         if model is None:
             model, rows = train_head(
                 clips, truth, len(self.clip_set.labels), self.recipe.sampler, self.recipe,
-                evaluate=self._held_out_accuracy(~chosen), report=lambda line: self.report(f"{name}: {line}"),
+                evaluate=self._held_out_accuracy(~chosen), name=name,
+                report=lambda line: self.report(f"{name}: {line}"),
             )  # fmt: skip
             self._save(name, key, model, rows)
         self.history += [{"run": name, **row} for row in rows]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
 from edgeharfer.training.action.confidence import scale_branch
@@ -19,7 +20,7 @@ from edgeharfer.training.action.linear import fit_linear, set_linear_branch
 from edgeharfer.training.action.networks import action_head
 from edgeharfer.training.action.sampling import SAMPLING_MODES, Sampler
 from edgeharfer.training.action.summaries import SUMMARIES
-from edgeharfer.training.loop import WeightAverage
+from edgeharfer.training.loop import BatchMeter, WeightAverage, describe_epoch
 from edgeharfer.training.optimizers import make_optimizer
 from edgeharfer.training.registry import ACTION_NETWORKS
 
@@ -152,6 +153,7 @@ def train_head(
     *,
     evaluate: Callable[[keras.Model], Row] = lambda head: {},
     report: Callable[[str], None] = lambda line: None,
+    name: str = "head",
 ) -> tuple[keras.Model, list[Row]]:
     """Train a head for a fixed number of epochs; held-out clips never influence it.
 
@@ -163,6 +165,7 @@ def train_head(
         recipe: All settings.
         evaluate: Called after each epoch; its figures are added to the epoch's row.
         report: Receives progress messages.
+        name: Name of the head, to report progress.
 
     Returns:
         The head and one row per epoch.
@@ -187,19 +190,22 @@ def train_head(
         recipe.optimizer, recipe.learning_rate, recipe.weight_decay, steps * recipe.epochs,
         recipe.schedule,
     )  # fmt: skip
-    head.compile(optimizer=optimizer, loss="categorical_crossentropy")
+    head.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["categorical_accuracy"])
     average, rows = WeightAverage(head, recipe.ema), []
     batch_sampler = BatchSampler(clips, labels, classes, sampler, recipe)
-    for epoch in range(recipe.epochs):
-        losses = []
-        for x, y in batch_sampler.batches(steps, np.random.default_rng((recipe.seed, epoch))):
-            losses.append(float(head.train_on_batch(x, y, return_dict=True)["loss"]))
-            average.update()
-        raw = head.get_weights()
-        head.set_weights(average.weights)
-        rows.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), **evaluate(head)})
-        report("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
-        head.set_weights(raw)
+    with step(f"training {name}", steps * recipe.epochs) as advance:
+        for epoch in range(recipe.epochs):
+            title = f"{name}, epoch {epoch + 1}/{recipe.epochs}"
+            meter = BatchMeter(steps)
+            for x, y in batch_sampler.batches(steps, np.random.default_rng((recipe.seed, epoch))):
+                note = meter.add(head.train_on_batch(x, y, return_dict=True))
+                average.update()
+                advance(1, note, title)
+            raw = head.get_weights()
+            head.set_weights(average.weights)
+            rows.append({"epoch": epoch + 1, "loss": float(np.mean(meter.losses)), **evaluate(head)})
+            report(f"epoch {epoch + 1}/{recipe.epochs}: {describe_epoch(rows[-1])}")
+            head.set_weights(raw)
     head.set_weights(average.weights)
     if recipe.linear_branch:
         fit_linear_branch(head, clips, labels, classes, sampler, recipe)

@@ -18,6 +18,7 @@ from edgeharfer.evaluate.action import read_frames
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.inference.manifest import InputSpec, WindowSpec
 from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.action.clips import ClipFeatures, EncodedClip
@@ -167,7 +168,7 @@ def load_clips(
     clips: list[EncodedClip] = []
     skipped: dict[str, str] = {}
     first: dict[str, str] = {}
-    for done, file in enumerate(files, 1):
+    for done, file in enumerate(with_progress(files, "encoding clips"), 1):
         try:
             clip = store.load(file)
         except EdgeharferError as error:
@@ -179,7 +180,7 @@ def load_clips(
         else:
             first[clip.sha256] = clip.name
             clips.append(clip)
-        if done % 10 == 0 or done == len(files):
+        if done % max(10, len(files) // 10) == 0 or done == len(files):
             counts = f"{store.encoded} encoded now, {len(skipped)} skipped"
             report(f"features of {done} of {len(files)} clips ({counts})")
     return clips, skipped

@@ -83,9 +83,9 @@ def build_context(
         SourceError: A file is unreadable or invalid.
     """
     if bool(emotic) != bool(mpii):
-        raise ConfigError("EMOTIC has no actions and MPII no emotions: give both --emotic and --mpii")
+        raise ConfigError("EMOTIC has no actions and MPII no emotions: pass both --emotic and --mpii")
     if not emotic and pairs is None:
-        raise ConfigError("nothing to count: give --emotic and --mpii, or --pairs")
+        raise ConfigError("nothing to count: pass --emotic and --mpii, or --pairs")
     people = [person for file in emotic for person in read_emotic(file)]
     activities = [] if mpii is None else read_mpii(mpii)
     paired = [] if pairs is None else read_pairs(pairs)

@@ -22,7 +22,7 @@ from edgeharfer.training.emotion.faces import (
 )
 from edgeharfer.training.emotion.kaggle import FER7
 from edgeharfer.training.losses import class_weights
-from edgeharfer.training.records import file_hash
+from edgeharfer.training.records import counted, file_hash
 
 HEADS = {"fer7": FER7, "fer8": ferplus.LABELS}
 """Label sets: FER-2013's labels, and the FER+ votes with contempt."""
@@ -154,28 +154,28 @@ def prepare_data(
         validation_share: Share of the training images to hold out.
         seed: Seed of the split.
         drop_copies: Drop duplicates within the training split and of evaluation images.
-        limit: Maximum number of training images, drawn at random.
+        limit: Maximum number of training images, drawn at random; the others are not aligned.
         report: Receives progress messages.
     """
     splits = read_splits(data, votes=votes_file)
     everything, test = train_and_test(splits, data)
+    votes = ferplus.read_votes(votes_file) if votes_file else None
+    if votes is not None:
+        check_votes(everything, votes)
     for name in (*everything.unreadable, *test.unreadable):
         report(f"skipped {name}: damaged")
     deduplicated = without_duplicates(everything, *(one for one in splits.values() if one is not everything))
     clean = deduplicated if drop_copies else everything
-    report(f"{len(clean)} training images; dropped: {dict(clean.dropped)}")
-    found, found_test = align_faces(clean, detector), align_faces(test, detector)
-    report(
-        f"faces detected and aligned: {found} of {len(clean)} for training, "
-        f"{found_test} of {len(test)} for evaluation"
-    )
-    votes = ferplus.read_votes(votes_file) if votes_file else None
-    if votes is not None:
-        check_votes(everything, votes)
+    report(f"{len(clean)} training images; dropped: {counted(clean.dropped)}")
     train, validation = split_validation(clean, validation_share, seed)
     if limit is not None and limit < len(train):
         drawn = np.random.default_rng(seed).permutation(len(train))[:limit]
         train = train.take(np.sort(drawn))
+    found, found_held, found_test = (align_faces(faces, detector) for faces in (train, validation, test))
+    report(
+        f"faces aligned: {found} of {len(train)} training, {found_held} of {len(validation)} held-out and "
+        f"{found_test} of {len(test)} evaluation images"
+    )
     facts: dict[str, object] = {
         "pictures": len(train),
         "validation_pictures": len(validation),
@@ -183,7 +183,7 @@ def prepare_data(
         "unreadable": everything.unreadable,
         "copies_kept": {} if drop_copies else dict(deduplicated.dropped - everything.dropped),
         "split": test.split,
-        "aligned": found,
+        "aligned": found + found_held,
         "data_sha256": file_hash(data) if data.is_file() else None,
         "votes_sha256": file_hash(votes_file) if votes_file else None,
     }

@@ -18,6 +18,7 @@ from edgeharfer.runtime.faces.align import FER_CROP
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
 from edgeharfer.runtime.inference.preprocess import convert_color, resize
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.duplicates import (
@@ -158,7 +159,7 @@ def _complete_split(splits: Mapping[str, Faces], names: Sequence[str], path: Pat
 
 def _read_split(data: Dataset, split: str) -> Faces:
     samples, excluded = [], []
-    for sample in data.split(split):
+    for sample in with_progress(data.split(split), f"reading {split or 'images'}"):
         if canonical(sample.label) not in FER7:
             excluded.append(ExcludedImage(sample.name, f"class {sample.label}"))
         elif (picture := _read_picture(data, sample)) is None:
@@ -264,9 +265,10 @@ def align_faces(faces: Faces, detector: Detector) -> int:
         The number of images in which a face was found.
     """
     crops, detected = [], 0
-    for picture in faces.pictures:
+    for picture in with_progress(faces.pictures, f"aligning faces of {faces.split or 'images'}", len(faces)):
         face = find_face(picture, detector)
         detected += face is not None
         crops.append(crop_portrait(picture, face, FER_CROP, (SIDE, SIDE)))
-    faces.aligned = np.stack(crops)
+    if crops:
+        faces.aligned = np.stack(crops)
     return detected

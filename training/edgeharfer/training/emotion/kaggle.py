@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.types import Image
 from edgeharfer.training.tables import read_table
 
@@ -73,7 +74,7 @@ def read_rows(path: Path, ferplus: Path | None = None) -> tuple[list[KaggleRow],
     rows, bad, usages = [], [], []
     names = None if ferplus is None else names_by_row(ferplus)
     table = read_table(path, ("emotion", "pixels", "Usage"), "FER-2013's csv")
-    for number, (line, record) in enumerate(table):
+    for number, (line, record) in enumerate(with_progress(table, f"reading {path.name}")):
         usages.append(record["Usage"])
         name = f"fer{number:07d}.png" if names is None or number >= len(names) else names[number][1]
         try:

@@ -172,10 +172,18 @@ def train_phase(
     optimizer = make_optimizer(
         phase.optimizer, phase.learning_rate, phase.weight_decay, steps, phase.schedule
     )
-    model.compile(optimizer=optimizer, loss=dict.fromkeys(model.output_names, make_loss(phase.focal_gamma)))
+    model.compile(
+        optimizer=optimizer,
+        loss=dict.fromkeys(model.output_names, make_loss(phase.focal_gamma)),
+        metrics={head: ["categorical_accuracy"] for head in model.output_names},
+    )
     batches = make_batches(lessons.faces, lessons.targets, phase, spec, lessons.chances)
     plan = TrainingPlan(
-        phase.epochs, phase.ema, phase.patience, phase.plateau * (phase.schedule == "plateau")
+        phase.epochs,
+        phase.ema,
+        phase.patience,
+        phase.plateau * (phase.schedule == "plateau"),
+        len(lessons.faces) // phase.batch,
     )
     return fit(model, batches, validate, plan, folder, **options)
 

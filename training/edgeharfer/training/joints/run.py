@@ -15,7 +15,7 @@ from edgeharfer.runtime.inference.manifest import POSE
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks.movenet import PoseModel
-from edgeharfer.runtime.types import BACKGROUND, Floats
+from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Floats
 from edgeharfer.training.joints.card import model_card
 from edgeharfer.training.joints.recipe import JointRecipe
 from edgeharfer.training.joints.tracks import (
@@ -130,7 +130,7 @@ def read_tracks(data: JointData, recipe: JointRecipe, cache: Path) -> list[Joint
     finally:
         model.close()
     if not any(track.source != TRUE for track in tracks):
-        raise ConfigError("no background clip was found: give --background a folder of clips")
+        raise ConfigError("no background clip was found: pass a folder of clips with --background")
     return tracks
 
 
@@ -175,7 +175,12 @@ def held_out_figures(
     for name, readings in by_source.items():
         labels = Counter(one.label for one in readings)
         figures["sources"][name] = {"frames": len(readings), **shares(readings), "labels": dict(labels)}
-    report(f"held out {', '.join(' '.join(one).strip() for one in sorted(fold))}: {figures['sources']}")
+    described = (
+        f"; {name}: named {row['named']:.1%}, uncertain {row[UNCERTAIN]:.1%}, "
+        f"background {row[BACKGROUND]:.1%} of {row['frames']} frames"
+        for name, row in figures["sources"].items()
+    )
+    report(f"held out {', '.join(' '.join(one).strip() for one in sorted(fold))}{''.join(described)}")
     return figures
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.runtime.cuts import CutDetector
 from edgeharfer.runtime.errors import ConfigError, SourceError
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.tasks.joints import JOINTS
 from edgeharfer.runtime.tasks.movenet import PoseModel
@@ -143,7 +144,10 @@ def read_background(
             joints,
             (frozenset({BACKGROUND}),) * len(joints),
         )
-        for clip in sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS)
+        for clip in with_progress(
+            sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS),
+            f"finding joints in {folder.name}",
+        )
         if clip.parent.name not in left_out
         for joints in _cached(clip, model, cache)
     ]
@@ -157,7 +161,7 @@ def read_annotated(folder: Path, model: PoseModel, cache: Path) -> list[JointTra
     """
     tracks = []
     for table in sorted(folder.glob("*/*.csv")):
-        for row in _rows(table):
+        for row in with_progress(list(_rows(table)), f"finding joints in {table.parent.name}"):
             clip = table.with_suffix("") / row["File Name"].strip()
             if not clip.is_file():
                 continue

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.runtime.inference.manifest import WindowSpec
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.tasks.action import TIME_CONSTANT_S
 from edgeharfer.runtime.tasks.joints import JOINT_FEATURES, joint_features
 from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
@@ -132,14 +133,20 @@ def train_head(windows: Windows, recipe: JointRecipe, report: Report = lambda li
         optimizer=keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
         loss=any_of_loss(recipe.label_smoothing),
     )
-    fitted = head.fit(
-        windows.features,
-        windows.right,
-        batch_size=recipe.batch,
-        epochs=recipe.epochs,
-        shuffle=True,
-        verbose=0,
-    )
+    with step("training", recipe.epochs) as advance:
+
+        def show(epoch: int, logs: Mapping[str, float]) -> None:
+            advance(1, f"epoch {epoch + 1}/{recipe.epochs}  loss {logs['loss']:.3f}")
+
+        fitted = head.fit(
+            windows.features,
+            windows.right,
+            batch_size=recipe.batch,
+            epochs=recipe.epochs,
+            shuffle=True,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=show)],
+        )
     report(f"trained on {len(windows.features)} windows: loss {fitted.history['loss'][-1]:.3f}")
     return head
 

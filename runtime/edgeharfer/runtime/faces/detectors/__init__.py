@@ -25,10 +25,12 @@ class DetectorEntry:
     Attributes:
         title: Name of the detector in reports.
         extra: Extra of this product that it needs, if any.
+        keypoints: Whether it detects key points. Otherwise those of a face are a fixed pattern in its box.
     """
 
     title: str
     extra: str | None = None
+    keypoints: bool = True
 
 
 DETECTORS: Mapping[str, DetectorEntry] = MappingProxyType({
@@ -36,7 +38,7 @@ DETECTORS: Mapping[str, DetectorEntry] = MappingProxyType({
     "blazeface": DetectorEntry("BlazeFace (full range)"),
     "yunet": DetectorEntry("YuNet"),
     "mediapipe": DetectorEntry("BlazeFace (short range), run by MediaPipe", extra="mediapipe"),
-    "haar": DetectorEntry("Haar cascade, run by OpenCV"),
+    "haar": DetectorEntry("Haar cascade, run by OpenCV", keypoints=False),
 })  # fmt: skip
 """By name, which is the name of the module and the value of `--detector`."""
 DEFAULT_DETECTOR = "auto"

@@ -135,15 +135,15 @@ class BlazeFace(Detector):
         kept = np.flatnonzero(logits >= self._min_logit)
         if not kept.size:
             return []
-        scores = np.reciprocal(1 + np.exp(-np.clip(logits[kept], -SCORE_LIMIT, SCORE_LIMIT)))
-        points = raw[kept].reshape(-1, 2 + KEYPOINTS, 2)
-        center = points[:, 0] + anchors[kept]
-        half = points[:, 1] / 2
-        placed = np.empty_like(points)
-        placed[:, 0], placed[:, 1] = center - half, center + half
-        placed[:, 2:] = points[:, 2:] + anchors[kept, None]
-        real = (half > 0).all(axis=1)  # The network can return negative sizes; MediaPipe drops those too.
-        return weighted_nms(placed[real], scores[real])
+        scores = np.reciprocal(1 + np.exp(-logits[kept].clip(-SCORE_LIMIT, SCORE_LIMIT)))
+        points, places = raw[kept].reshape(-1, 2 + KEYPOINTS, 2), anchors[kept]
+        center, half = points[:, 0] + places, points[:, 1] / 2
+        points[:, 0], points[:, 1] = center - half, center + half
+        points[:, 2:] += places[:, None]
+        real = half > 0  # The network can return negative sizes; MediaPipe drops those too.
+        if not real.all():
+            points, scores = points[real.all(axis=1)], scores[real.all(axis=1)]
+        return weighted_nms(points, scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,24 +185,25 @@ def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
         Merged points and the best score of each group.
     """
     order = np.argsort(-scores, kind="stable")
+    points, scores = points[order], scores[order]
     joined = []
-    while order.size:
-        near = iou_with(points[order[0], :2], points[order, :2]) > SAME_FACE_IOU
+    while scores.size:
+        near = iou_with(points[0, :2], points[:, :2]) > SAME_FACE_IOU
         near[0] = True
-        group = order[near]
-        weights = scores[group] / scores[group].sum()
-        mean = np.dot(weights[None], points[group].reshape(len(weights), -1))
-        joined.append((mean.reshape(points.shape[1:]), float(scores[order[0]])))
-        order = order[~near]
+        weights = scores[near]
+        weights /= weights.sum()
+        mean = np.dot(weights[None], points[near].reshape(len(weights), -1))
+        joined.append((mean.reshape(points.shape[1:]), float(scores[0])))
+        points, scores = points[~near], scores[~near]
     return joined
 
 
 def iou_with(box: Floats, boxes: Floats) -> Floats:
     """Return the intersection over union of one box (2, 2) with many (n, 2, 2), given by their corners."""
     size = np.maximum(0.0, np.minimum(box[1], boxes[:, 1]) - np.maximum(box[0], boxes[:, 0]))
-    overlap: Floats = size.prod(axis=1)
-    areas = (boxes[:, 1] - boxes[:, 0]).prod(axis=1)
-    both = (box[1] - box[0]).prod() + areas - overlap
+    sides, (width, height) = boxes[:, 1] - boxes[:, 0], box[1] - box[0]
+    overlap: Floats = size[:, 0] * size[:, 1]
+    both = width * height + sides[:, 0] * sides[:, 1] - overlap
     iou: Floats = np.divide(overlap, both, out=np.zeros_like(overlap), where=both > 0)
     return iou
 

@@ -1,29 +1,26 @@
-"""The cover page: the input and the main results, with pictures only if the user requested them."""
+"""The first section: the input and the main results, with pictures only if the user requested them."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from reportlab.platypus import CondPageBreak
+from xml.sax.saxutils import escape
 
 from edgeharfer.report.analyzer import ModelFacts
-from edgeharfer.report.gallery import Gallery
-from edgeharfer.report.palette import ACCENT
-from edgeharfer.report.pdf import styles, texts
-from edgeharfer.report.pdf.edition import ReportEdition
-from edgeharfer.report.pdf.parts import (
-    OutlineEntry,
-    bullets,
-    captioned,
-    escape_markup,
-    facts,
-    gap,
-    markup,
-    picture,
-    side_by_side,
-    tiles,
-    words,
+from edgeharfer.report.content import texts
+from edgeharfer.report.content.blocks import (
+    Beside,
+    Block,
+    Bullets,
+    Facts,
+    Paragraph,
+    Photo,
+    Section,
+    Subheading,
+    Tiles,
+    Title,
+    Together,
 )
+from edgeharfer.report.content.edition import ReportEdition
+from edgeharfer.report.gallery import Gallery, GalleryFrame
 from edgeharfer.report.report import Report
 from edgeharfer.report.words import counted, label_name, percent, seconds, shortened
 from edgeharfer.runtime.faces.detectors import detector_title
@@ -33,30 +30,28 @@ _HASH_SIGNS = 12
 """Digits of a model's hash on the page; summary.json holds the full hash."""
 
 
-def cover(report: Report, edition: ReportEdition) -> list[Any]:
-    """The cover page."""
+def cover(report: Report, edition: ReportEdition) -> Section:
+    """The first section."""
     single = len(report.recording.samples) == 1
     kind = ("Picture" if single else "Pictures") if report.stills else "Video"
-    parts = [
-        OutlineEntry("cover", "Summary"),
-        gap(22),
-        words("EMOTION AND ACTION REPORT", styles.KICKER),
-        words(shortened(report.source.name, 90), styles.TITLE),
-        words(f"{kind}: {report.source.details}. Report of {edition.made}.", styles.SUBTITLE),
-        tiles(_tiles(report)),
-        gap(10),
-        words("At a glance", styles.SUBHEADING),
-        *bullets([escape_markup(text) for text in texts.findings(report)]),
-        words("Facts", styles.SUBHEADING),
-        facts(_facts(report)),
-        gap(8),
-        markup(
+    blocks: list[Block] = [
+        Title(
+            "Emotion and action report",
+            shortened(report.source.name, 90),
+            f"{kind}: {report.source.details}. Report of {edition.made}.",
+        ),
+        Tiles(_tiles(report)),
+        Subheading("At a glance"),
+        Bullets([escape(text) for text in texts.findings(report)]),
+        Subheading("Facts"),
+        Facts(_facts(report)),
+        Paragraph(
             "The labels describe how faces look to a model, not what people feel: see "
-            f'<a href="#method" color="{ACCENT}">Method and limits</a>. {texts.privacy(edition.pictured)}',
-            styles.SMALL,
+            f'<a href="#method">Method and limits</a>. {texts.privacy(edition.pictured)}',
+            small=True,
         ),
     ]
-    return parts + (_scenes(edition.gallery) if edition.gallery else [])
+    return Section("cover", "Summary", blocks + (_scenes(edition.gallery) if edition.gallery else []))
 
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
@@ -74,7 +69,10 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
     if leader:
         items.append((label_name(leader[0]), f"most frequent emotion, {percent(leader[1])} of all faces"))
     elif report.labels:
-        items.append(("–", "no emotion was certain enough"))
+        items.append(
+            ("–", "no emotion was certain enough" if report.rows else "no emotion: no face was seen")
+        )
+    items += texts.strength_tile(group)
     if report.method.action and not report.stills:
         items.append(_action_tile(report))
     return items
@@ -127,11 +125,15 @@ def _faces(report: Report) -> str:
     return f"{len(report.shown)} tracked{more}; {sightings} in all"
 
 
-def _scenes(gallery: Gallery) -> list[Any]:
-    width = styles.CONTENT_WIDTH / _COLUMNS - 8
-    cells = [
-        captioned(picture(scene.jpeg, width), scene.name or seconds(scene.time_s)) for scene in gallery.scenes
+def _scenes(gallery: Gallery) -> list[Block]:
+    rows = [gallery.scenes[i : i + _COLUMNS] for i in range(0, len(gallery.scenes), _COLUMNS)]
+    first, *others = (_scene_row(row) for row in rows)
+    return [Together([Subheading("Pictures"), first]), *others]
+
+
+def _scene_row(scenes: list[GalleryFrame]) -> Beside:
+    columns = [
+        [Photo(one.jpeg, f"Frame at {seconds(one.time_s)}", one.name or seconds(one.time_s))]
+        for one in scenes
     ]
-    rows = [cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)]
-    filled = [row + [""] * (_COLUMNS - len(row)) for row in rows]
-    return [CondPageBreak(180), words("Pictures", styles.SUBHEADING), *(side_by_side(*row) for row in filled)]
+    return Beside(columns, [1 / _COLUMNS] * len(columns))

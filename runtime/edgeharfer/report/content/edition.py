@@ -1,4 +1,4 @@
-"""Date and pictures of a PDF."""
+"""Date and pictures of a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgeharfer.report.gallery import Gallery
 
 @dataclass(frozen=True)
 class ReportEdition:
-    """Contents of a PDF besides the report.
+    """Contents of the documents besides the report.
 
     Attributes:
         made: Date of the report, such as "3 May 2026".
@@ -21,5 +21,5 @@ class ReportEdition:
 
     @property
     def pictured(self) -> bool:
-        """Whether the file holds pictures of the input."""
+        """Whether the documents hold pictures of the input."""
         return self.gallery is not None

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from edgeharfer.report.analyzer import ModelFacts
+from edgeharfer.report.content.blocks import Block, Paragraph
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import seconds_by_label
 from edgeharfer.report.smoothing import Smoothing
-from edgeharfer.report.statistics import MAX_SHOWN, MIN_SEEN_S, PersonStatistics
+from edgeharfer.report.statistics import MAX_SHOWN, MIN_SEEN_S, PersonStatistics, Statistics
 from edgeharfer.report.words import counted, label_name, percent, person_name, seconds
 from edgeharfer.runtime.faces.detectors import detector_title
 from edgeharfer.runtime.faces.tracks import MAX_UNSEEN_S
 from edgeharfer.runtime.schedule import TRACKING_FPS
+from edgeharfer.runtime.tasks.intensity import CLEAR, STRONG, intensity_word
 from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _MAX_FINDINGS = 4
+MAX_ROWS = 400
+"""Maximum number of lines in a table; the CSV files hold all."""
 
 
 def findings(report: Report) -> list[str]:
@@ -95,16 +99,17 @@ def named_actions(report: Report) -> dict[str, float]:
 
 
 def method(report: Report) -> list[str]:
-    """Paragraphs on the method, with ReportLab's inline tags."""
+    """Paragraphs of markup on the method."""
     texts = [_sampling(report), _tracking(report)]
     if report.method.emotion:
         texts += [_emotions(report.method.emotion, report.method.prior), _smoothing(report)]
         texts.append(
             "A <b>share</b> is the fraction of all faces in all samples that have this label. "
             "<b>Coverage</b> is the fraction of the samples in which a face was in view. <b>Confidence</b> "
-            "is the mean probability of the best class after smoothing. A <b>transition</b> is a change from "
-            "one named label to another in one track; “not sure” in between is skipped. All figures can be "
-            "computed from frames.csv, which holds the raw probabilities and the labels."
+            f"is the mean probability of the best class after smoothing. {_strength(report)}A "
+            "<b>transition</b> is a change from one named label to another in one track; “not sure” in "
+            "between is skipped. All figures can be computed from frames.csv, which holds the probabilities "
+            "before and after smoothing and the labels."
         )
     if report.method.action and report.only is None:
         texts.append(_actions(report))
@@ -130,8 +135,8 @@ def _tracking(report: Report) -> str:
     return (
         f"{text}, {rate:g} times a second. “Person” means a face that stays in view: after more than "
         f"{MAX_UNSEEN_S:g} s out of view it gets a new number. Nobody is identified, and no facial features "
-        f"are stored. Persons in view for at least {MIN_SEEN_S:g} s have a page each, at most {MAX_SHOWN}; "
-        f"the others count in the figures of everybody.{_cuts(report)}"
+        f"are stored. Persons in view for at least {MIN_SEEN_S:g} s have a section each, at most "
+        f"{MAX_SHOWN}; the others count in the figures of everybody.{_cuts(report)}"
     )
 
 
@@ -198,6 +203,38 @@ def _actions(report: Report) -> str:
         "(“background” in the files) means that the model sees none of its actions. Actions belong to the "
         "scene, not to one person." + _measured(model.accuracy, "top1", "clips")
     )
+
+
+def _strength(report: Report) -> str:
+    if report.group.strength is None:
+        return ""
+    return (
+        "<b>Strength</b> is one minus the smoothed probability of neutral, an estimate of the share of "
+        f"people who would not call the face neutral: faint below {percent(CLEAR)}, strong from "
+        f"{percent(STRONG)} on. "
+    )
+
+
+def strength_words(measures: Statistics) -> str:
+    """The mean strength as a number and a word: "54.2 % (clear)"."""
+    assert measures.strength is not None
+    return f"{percent(measures.strength)} ({intensity_word(measures.strength)})"
+
+
+def strength_tile(measures: Statistics) -> list[tuple[str, str]]:
+    """The mean strength as a key figure, if it is known."""
+    if measures.strength is None:
+        return []
+    return [
+        (percent(measures.strength), f"mean strength of the emotions, {intensity_word(measures.strength)}")
+    ]
+
+
+def cut_off(count: int, file: str) -> list[Block]:
+    """A remark that a table does not hold all of its `count` lines, if so."""
+    if count <= MAX_ROWS:
+        return []
+    return [Paragraph(f"The first {MAX_ROWS} of {count}; {file} holds them all.", small=True)]
 
 
 def limits(report: Report) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeharfer.app.intensity import IntensityEstimator, for_prior, intensity_word
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.tasks.emotion import prior_weights, reweight
+from edgeharfer.runtime.tasks.intensity import IntensityEstimator, for_prior, intensity_word
 
 
 def test_it_is_what_is_left_beside_neutral() -> None:
