@@ -23,3 +23,10 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def until_ended(pid: int) -> None:
+    """Wait until a process has ended."""
+    clock = SystemClock()
+    while is_running(pid):
+        clock.sleep(0.05)

@@ -17,7 +17,7 @@ if sys.version_info < (3, 11):
 pytest.importorskip("matplotlib", reason="needs the report extra")
 pytest.importorskip("ray", reason="needs the scale extra")
 
-from analysis_processes import content_of, is_running
+from analysis_processes import content_of, is_running, until_ended
 from edgeharfer.runtime.child import child_environment
 
 JOB = Path(__file__).parents[1] / "ray_job.py"
@@ -75,3 +75,25 @@ def test_a_stop_ends_ray_and_the_same_command_goes_on(tmp_path: Path) -> None:
     outcomes, _ = lines_of(start(tmp_path, b="fine"))
     assert names(tmp_path / "out") == {"a", "b"}
     assert set(outcomes) == {"b.mp4"}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("killed", ["driver", "raylet"])
+def test_a_job_goes_on_after_its_driver_or_raylet_was_killed(tmp_path: Path, killed: str) -> None:
+    job = start(tmp_path, a="fine", b="wait")
+    assert job.stdout is not None
+    assert json.loads(job.stdout.readline())["name"] == "a.mp4"
+    analysing = int(content_of(tmp_path / "at_work"))
+    os.kill(job.pid if killed == "driver" else child_called("raylet", job.pid), signal.SIGKILL)
+    with job:
+        job.stdout.read()
+    assert job.returncode not in (0, None)
+    until_ended(analysing)
+    outcomes, _ = lines_of(start(tmp_path, b="fine"))
+    assert names(tmp_path / "out") == {"a", "b"}
+    assert set(outcomes) == {"b.mp4"}
+
+
+def child_called(name: str, parent: int) -> int:
+    found = subprocess.run(["pgrep", "-P", str(parent), name], capture_output=True, text=True, check=True)
+    return int(found.stdout.split()[0])

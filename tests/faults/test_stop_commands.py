@@ -244,7 +244,7 @@ INTERRUPTED_IMPORT = """
 import os, signal, time
 from edgeharfer import cli
 
-def import_extension(name, arguments):
+def import_extension(name, arguments, **options):
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)

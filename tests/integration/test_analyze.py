@@ -91,7 +91,7 @@ def check_figures(folder: Path) -> None:
     assert group["confidence"] == pytest.approx(confidence, abs=1e-4)
     row = " ".join(f"{100 * share:.1f} %" if share else "–" for share in shares.values())
     text = text_of(folder / "report.pdf")
-    assert f"Everybody {row} Person" in text
+    assert f"Not sure Everybody {row} " in text
     assert (
         f"a face was seen in {100 * coverage:.1f} % of them. Mean confidence {100 * confidence:.1f} %."
         in text

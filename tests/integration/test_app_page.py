@@ -88,6 +88,9 @@ def test_an_upload_becomes_charts_and_a_report(page: Page, app: App, downloads: 
     assert len(reader.pages) >= 3 and "two_faces" in reader.pages[0].extract_text()
     csv = app.ask("GET", f"/api/jobs/{job}/frames.csv")
     assert csv.headers["content-disposition"].startswith("attachment") and csv.body.count(b"\n") > 10
+    assert page.run("document.getElementById('get-html').href").endswith(f"/api/jobs/{job}/report.html")
+    html = app.ask("GET", f"/api/jobs/{job}/report.html")
+    assert html.headers["content-disposition"].startswith("attachment") and b"<h1" in html.body
     page.click("delete")
     until(lambda: app.ask("GET", f"/api/jobs/{job}").status == 404)
     assert not (app.folder / job).exists()

@@ -95,7 +95,7 @@ def test_a_poisoned_calibration_set_ends_in_refusal(
         )
     assert "\n" not in str(caught.value)
     assert "without 1 layers" in str(caught.value)
-    assert sum(line.startswith("int8, ") for line in lines) == len(CALIBRATORS) + 1
+    assert sum("points" in line for line in lines) == len(CALIBRATORS) + 1
     assert [path.name for path in tmp_path.iterdir()] == ["poison"]
 
 
@@ -267,7 +267,7 @@ def test_a_package_without_fp32_or_of_faces_is_refused(tmp_path: Path, package: 
 
     refused(ConfigError, "and a face detector has none", "face-full-range")
     refused(
-        ConfigError, "has no fp16 graphs: export its Keras model", package.path, precisions=("fp16", "int8")
+        ConfigError, "has no fp16 graphs: export its model again", package.path, precisions=("fp16", "int8")
     )
     alone = quantize_package(
         package.path, tmp_path / "alone", Int8Options(data, data, items=40), precisions=("int8",)

@@ -252,7 +252,7 @@ def test_a_refused_int8_leaves_no_package(tmp_path: Path) -> None:
     stripes_model().save(tmp_path / "m.keras")
     int8 = Int8Options(poison, data, items=30)
     options: dict[str, Any] = {"labels": tiny_patterns.CLASSES, "precisions": ("fp32", "int8"), "int8": int8}
-    refused(tmp_path / "m.keras", tmp_path, "INT8 is refused", **options)
+    refused(tmp_path / "m.keras", tmp_path, "INT8 is rejected", **options)
 
 
 def test_one_run_is_exported_to_several_packages(tmp_path: Path) -> None:
@@ -510,4 +510,4 @@ def test_a_saved_model_that_reads_files_is_refused(tmp_path: Path) -> None:
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec((None, 8, 8, 1), tf.float32)])
     tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": module.serve})
-    refused(tmp_path / "saved", tmp_path, r"\(ReadFile\) touches files")
+    refused(tmp_path / "saved", tmp_path, r"\(ReadFile\) accesses files")

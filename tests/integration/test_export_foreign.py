@@ -100,7 +100,7 @@ def test_a_graph_that_scales_is_not_scaled_again(tmp_path: Path) -> None:
     labels = [f"l{n}" for n in range(8)]
     package = export_model(file, tmp_path / "out", labels=labels)
     assert package.manifest.input.normalize == "none"
-    with pytest.raises(ConfigError, match="scales raw pixels already"):
+    with pytest.raises(ConfigError, match="already scales raw pixels"):
         export_model(file, tmp_path / "again", labels=labels, normalize="unit")
 
 

@@ -428,7 +428,7 @@ def refused(message: str, error: type[EdgeharferError], model: Path, weights: Pa
 
 def test_what_belongs_together_is_asked_for(tmp_path: Path) -> None:
     architecture, weights = apart(keras.Sequential([keras.Input((3,)), layers.Dense(4)]), tmp_path)
-    refused("architecture without weights: give their .h5 file as --weights", ConfigError, architecture)
+    refused("architecture without weights: pass their .h5 file as --weights", ConfigError, architecture)
     refused("JSON file as MODEL and this file as --weights", ModelError, weights)
     refused("--weights belongs to a .json architecture", ConfigError, weights, weights)
     refused("no such .h5 or .hdf5 file of weights", ConfigError, architecture, tmp_path / "none.h5")

@@ -231,7 +231,7 @@ def test_a_photograph_stays_in_the_window_until_a_key_or_a_stop(
     try:
         assert shown.process.stderr is not None
         told = [shown.process.stderr.readline() for _ in range(3)]
-        assert "stays until a key in the window, or Ctrl-C" in told[0]
+        assert "press a key in the window or Ctrl-C" in told[0]
         assert "face 1: happy · face 2: happy\n" in told[1]
         assert told[2].startswith("1 frames, 0 dropped"), "the source is at its end"
         wait_until(lambda: bool(on_screen(screen)[:480, :640].any()))

@@ -85,7 +85,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, of_folder: bool) ->
         entries(path, set_entry("location", "sub/m.onnx.data"))
     else:
         (path.parent / "m.onnx.data").symlink_to(outside / "m.onnx.data")
-    with pytest.raises(ModelError, match="leads out of the folder of the model: copy the file there"):
+    with pytest.raises(ModelError, match="a place outside the folder of the model: copy the file into it"):
         read_onnx(path)
 
 

@@ -215,7 +215,7 @@ def test_emotions_are_off_until_the_notice_is_confirmed(tmp_path: Path) -> None:
 def test_a_refusal_stops_all_tasks_and_the_screen_shows_nothing_of_the_visitor(tmp_path: Path) -> None:
     bench = Bench(tmp_path, KioskConfig())
     seen: list[dict[str, object]] = []
-    steps = {10: bench.state.decline, 25: lambda: seen.append(bench.state.content())}
+    steps = {10: bench.state.decline, 24: lambda: seen.append(bench.state.content())}
     bench.run(FilmSource(2.5, steps))
     off = [frame.seq for frame, off in frames_of(bench.pipeline) if off == {"action", "emotion"}]
     assert min(off) >= 10 and max(off) == bench.pipeline.frames[-1].seq

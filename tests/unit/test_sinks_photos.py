@@ -122,7 +122,7 @@ def test_an_unknown_ending_and_several_for_one_file_are_one_clear_line(tmp_path:
     with pytest.raises(ConfigError, match=r"out\.tiff: use the extension \.jpg or \.png"):
         make_saver(tmp_path / "out.tiff", one)
     photo(tmp_path / "b.jpg")
-    with pytest.raises(ConfigError, match=r"holds 2 images; use a folder, such as --save .*out$"):
+    with pytest.raises(ConfigError, match=r"contains 2 images; use a folder, such as --save .*out$"):
         make_saver(tmp_path / "out.jpg", open_source(tmp_path))
 
 

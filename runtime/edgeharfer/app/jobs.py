@@ -29,6 +29,7 @@ from edgeharfer.runtime.timeouts import Timeout, timeout
 Phase = Literal["receiving", "waiting", "working", "done", "failed", "cancelled"]
 FILES: Mapping[str, str] = {
     "report.pdf": "application/pdf",
+    "report.html": "text/html; charset=utf-8",
     "frames.csv": "text/csv; charset=utf-8",
     "actions.csv": "text/csv; charset=utf-8",
     "summary.json": "application/json",

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
+from edgeharfer.runtime.child import Child, code_command
 from edgeharfer.runtime.http.origins import LOOPBACK
 
-STOP_TIMEOUT_S = 1.0
 _REMOTE = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})
@@ -41,18 +41,9 @@ def browser_process(address: str) -> Iterator[None]:
     The browser itself stays open. A process of its own, because some browsers are waited for until they are
     closed, and text browsers would take the terminal.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "webbrowser", local_address(address)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    # The browser is no part of the product, so it does not get the import path of this process.
+    command = code_command("import sys, webbrowser; webbrowser.open(sys.argv[1])", local_address(address))
+    with Child(
+        command, stderr=subprocess.DEVNULL, environment={"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    ):
         yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -12,7 +12,7 @@ export function showResult(job, digest, file, about) {
   const film = digest.kind === "video";
   setText(part("result-name"), file?.name ?? digest.name);
   setText(part("result-facts"), [film ? seconds(digest.duration_s) : "Picture", `${digest.width} × ${digest.height}`, film ? `${digest.samples} samples` : ""].filter(Boolean).join(" · "));
-  for (const [id, name] of [["get-pdf", "report.pdf"], ["get-frames", "frames.csv"], ["get-actions", "actions.csv"], ["get-video", "annotated.mp4"]]) part(id).href = `api/jobs/${job.id}/${name}`;
+  for (const [id, name] of [["get-pdf", "report.pdf"], ["get-html", "report.html"], ["get-frames", "frames.csv"], ["get-actions", "actions.csv"], ["get-video", "annotated.mp4"]]) part(id).href = `api/jobs/${job.id}/${name}`;
   part("get-actions").hidden = !film;
   part("get-video").hidden = !digest.annotated;
   part("make-video").hidden = !film || digest.annotated || !file;
