@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.training import loop
 from edgeharfer.training.emotion.data import make_targets
+from edgeharfer.training.emotion.distill import Teacher
 from edgeharfer.training.emotion.recipe import EmotionRecipe, FinishingPhase
 from edgeharfer.training.emotion.train import make_batches, train_emotion
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork
@@ -90,6 +92,30 @@ def test_a_run_leaves_all_that_is_promised_and_exports(data: Path, votes: Path, 
         probs = EmotionModel(package).classify([np.full((60, 50, 3), 90, np.uint8)] * 3)
         assert probs.shape == (3, classes)
         np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_student_learns_from_a_run_and_from_faces_with_uncertain_labels(
+    data: Path, votes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more" / "contempt").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "more" / "contempt" / "a.png"), np.full((50, 50, 3), 90, np.uint8))
+    recipe = replace(RECIPE, epochs=1, finish=(), joined_share=0.25, sampling_power=0.4, initial_share=0.5)
+    saved: list[Any] = []
+    monkeypatch.setattr(
+        "edgeharfer.training.emotion.train.save_run", lambda *arguments: saved.extend(arguments)
+    )
+    monkeypatch.setattr(Teacher, "probabilities", lambda teacher, pictures: {
+        head: np.full((len(pictures), classes), 1 / classes, np.float32)
+        for head, classes in (("fer7", 7), ("fer8", 8))
+    })  # fmt: skip
+    student = train(
+        data, tmp_path / "student", recipe, votes_file=votes, teachers=[Teacher(tmp_path / "teacher")],
+        uncertain=tmp_path / "more",
+    )  # fmt: skip
+    assert all(np.isfinite(weights).all() for weights in student.get_weights())
+    prepared = saved[4]
+    assert prepared.facts["teachers"] == ["teacher"]
+    assert len(prepared.train) == 126  # without the face of the teachers
 
 
 class Killed(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,12 +25,13 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
     parse_teacher,
     read_uncertain,
     sampling_chances,
+    teach,
     uncertain_targets,
 )
 from edgeharfer.training.emotion.faces import Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
-from edgeharfer.training.emotion.train import make_batches, make_lessons  # noqa: E402
+from edgeharfer.training.emotion.train import make_batches, make_lessons, mean_weights  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
 NEUTRAL, ANGRY = FER7.index("neutral"), FER7.index("angry")
@@ -102,6 +104,11 @@ def test_faces_are_drawn_by_their_chances() -> None:
     np.testing.assert_allclose(taught["fer7"], rows(7, 2, 2, 2, 2))
 
 
+def test_the_final_weights_keep_a_share_of_the_initial_ones() -> None:
+    (mean,) = mean_weights([np.full(2, 4, np.float32)], [np.zeros(2, np.float32)], 0.25)
+    np.testing.assert_allclose(mean, 3)
+
+
 def test_uncertain_labels_need_a_teacher() -> None:
     with pytest.raises(ConfigError, match="--teacher"):
         make_lessons(SimpleNamespace(), EmotionRecipe(), (), SimpleNamespace())  # type: ignore[arg-type]
@@ -132,6 +139,20 @@ def test_a_teacher_may_have_a_weight(text: str, teacher: Teacher) -> None:
 def test_a_weight_is_a_positive_number(text: str) -> None:
     with pytest.raises(ConfigError, match="weight above 0"):
         parse_teacher(text)
+
+
+def test_a_teacher_answers_with_calibrated_probabilities(tmp_path: Path) -> None:
+    image = keras.Input((48, 48, 1))
+    flat = keras.layers.Flatten()(image)
+    keras.Model(image, {"fer7": keras.layers.Dense(7, name="fer7")(flat)}).save(tmp_path / "model.keras")
+    facts = {
+        "input": InputSpec(48, 48, "gray", "standardize").to_dict(),
+        "packages": {"emotion-fer7": {"head": "fer7", "temperature": 1e6}},
+    }
+    (tmp_path / "package.json").write_text(json.dumps(facts))
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
+    answers = teach([Teacher(tmp_path), Teacher(tmp_path, 3.0)], pictures)
+    np.testing.assert_allclose(answers["fer7"], np.full((3, 7), 1 / 7), atol=1e-4)
 
 
 def test_a_folder_without_a_run_is_no_teacher(tmp_path: Path) -> None:

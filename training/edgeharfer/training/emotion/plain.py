@@ -61,7 +61,9 @@ def restore_face_network(model: keras.Model, path: Path) -> None:
 
 
 def restore_run(model: keras.Model, path: Path) -> None:
-    """Load trunk and heads of a run with arch `mobilenetv2` (its folder or .keras file), folding its norms.
+    """Load trunk and heads of a run (its folder or .keras file).
+
+    A run with arch `mobilenetv2` is folded; one with arch `mobilenetv2-folded` is continued as it is.
 
     Raises:
         ConfigError: The run cannot be read or has another network.
@@ -69,6 +71,9 @@ def restore_run(model: keras.Model, path: Path) -> None:
     file = path / RUN_MODEL if path.is_dir() else path
     try:
         trained = keras.models.load_model(file)
+        if trained.name == model.name:
+            model.set_weights(trained.get_weights())
+            return
         network = next(layer for layer in trained.layers if isinstance(layer, keras.Model))
         pairs = zip(_convolutions(model), folded_weights(network), strict=True)
         for i, (layer, (kernel, bias)) in enumerate(pairs):
