@@ -102,8 +102,9 @@ def read_the_timeline(page: Page) -> None:
     page.run("document.getElementById('moment').focus()")
     for _ in range(3):
         page.key("ArrowRight", 39)
-    told = page.run("document.getElementById('moment').getAttribute('aria-valuetext')")
-    assert re.fullmatch(r"0\.[12] s: .+, strength \d+ %", told)
+    told = "document.getElementById('moment').getAttribute('aria-valuetext')"
+    # The text is that of the picture on screen, which the player changes a little later.
+    page.until(rf"/^0\.[12] s: .+, strength \d+ %$/.test({told})")
     page.until("document.getElementById('film').currentTime > 0")
     play_with_boxes(page)
 
