@@ -224,11 +224,11 @@ def _engine(settings: AnalysisSettings, job: ReportJob, options: dict[str, Any])
     from edgeharfer.report.engine import InProcess, local_engine
 
     if options["engine"] == "ray":
+        from edgeharfer.report.ray_driver import RayOptions
         from edgeharfer.report.ray_engine import RayEngine
 
-        return RayEngine(
-            settings, options["ray_address"], options["workers"], options["cpus"], options["gpus"]
-        )
+        asked = {name: options[name] for name in ("workers", "cpus", "gpus")}
+        return RayEngine(RayOptions(settings.to_json(), options["ray_address"], **asked))
     return local_engine(settings, options["workers"]) if _in_workers(options) else InProcess(job)
 
 

@@ -81,7 +81,7 @@ class WorkerProcess(Closing):
         if self._stopped_s is None:
             self._stopped_s = now_s
         if (child := self._child) is not None:
-            _close_input(child)
+            close_input(child)
             if now_s - self._stopped_s > STOP_TIMEOUT_S:
                 child.process.kill()
 
@@ -97,13 +97,13 @@ class WorkerProcess(Closing):
         try:
             child = self._running()
             assert child.process.stdin is not None and child.process.stdout is not None
-            _send(child, json.dumps(task.to_dict()))
+            send_line(child, json.dumps(task.to_dict()))
             for line in child.process.stdout:
                 message = json.loads(line)
                 if "share" in message:
                     progress(message["share"])
                 elif "error" in message:
-                    raise _error(*message["error"])
+                    raise reported_error(*message["error"])
                 else:
                     outcome: dict[str, Any] = message["outcome"]
                     return outcome
@@ -115,8 +115,8 @@ class WorkerProcess(Closing):
         if self._child is None:
             self._child = Child(child_command(self._module), stdin=PIPE, stdout=PIPE, grace_s=STOP_TIMEOUT_S)
             if self._stopped_s is not None:
-                _close_input(self._child)
-            _send(self._child, self.settings)
+                close_input(self._child)
+            send_line(self._child, self.settings)
         return self._child
 
     def _ended(self) -> str:
@@ -129,21 +129,28 @@ class WorkerProcess(Closing):
         return signal_name(code) or f"exit code {code}"
 
 
-def _error(name: str, text: str) -> EdgeharferError:
-    """The error that a process reported."""
+def reported_error(name: str, text: str) -> EdgeharferError:
+    """The error that a process reported, from its class and its message."""
     error = EdgeharferError(text)
     kind = getattr(errors, name, EdgeharferError)
     error.exit_code = kind.exit_code
     return error
 
 
-def _close_input(child: Child) -> None:
+def close_input(child: Child) -> None:
+    """Close the standard input of a process, which asks it to stop."""
     assert child.process.stdin is not None
     with contextlib.suppress(OSError):  # it ended before it read everything
         child.process.stdin.close()
 
 
-def _send(child: Child, line: str) -> None:
+def send_line(child: Child, line: str) -> None:
+    """Write a line to a process.
+
+    Raises:
+        BrokenPipeError: The process has ended.
+        ValueError: Its standard input was closed.
+    """
     assert child.process.stdin is not None
     child.process.stdin.write(line.encode("utf-8") + b"\n")
     child.process.stdin.flush()
