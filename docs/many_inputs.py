@@ -151,6 +151,7 @@ def job(folder: Path, engine: str, count: int, workers: int) -> None:
     from edgeharfer.report.engine import Engine, LocalWorkers
     from edgeharfer.report.inputs import find_inputs, plan_tasks
     from edgeharfer.report.manifest import JobManifest
+    from edgeharfer.report.ray_driver import RayOptions
     from edgeharfer.report.ray_engine import RayEngine
     from edgeharfer.report.settings import AnalysisSettings
     from edgeharfer.report.workers import WorkerProcess
@@ -161,7 +162,8 @@ def job(folder: Path, engine: str, count: int, workers: int) -> None:
         (folder / f"{number}.mp4").write_text("many")
     chosen: Engine = LocalWorkers(workers, lambda: WorkerProcess("{}", STUB))
     if engine == "ray":
-        chosen = RayEngine(AnalysisSettings(), workers=workers, work=write_small_report)
+        work = f"{Path(__file__).stem}:{write_small_report.__name__}"
+        chosen = RayEngine(RayOptions(AnalysisSettings().to_json(), workers=workers, work=work))
     warm = resident_mb()
     specs = (str(folder / f"{number}.mp4") for number in range(count))
     tasks = Workload.stream(plan_tasks(find_inputs(specs), out, {}), count)
@@ -177,6 +179,7 @@ def job(folder: Path, engine: str, count: int, workers: int) -> None:
         "wall_ms_each": 1e3 * (middle_s - start_s) / count,
         "tables_ms_each": 1e3 * (clock.monotonic() - middle_s) / count,
         "driver_mb_more": resident_mb() - warm,
+        "largest_child_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
     click.echo(json.dumps({key: round(v, 2) if isinstance(v, float) else v for key, v in figures.items()}))
 
