@@ -28,6 +28,7 @@ import av, numpy as np
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SinkError
+from edgeharfer.runtime.channel import RunInput
 from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks.events import EventsSink
 from edgeharfer.runtime.sinks.video import VideoSink
@@ -66,7 +67,7 @@ class Pipeline:
 events, video = EventsSink(disk / "events.jsonl"), VideoSink(disk / "video.avi", 30.0)
 source = Source("frames", SystemClock())
 with Capture(source, pace="fast") as capture, events, video:
-    summary = Runner(Pipeline(), capture, [events, video]).run()
+    summary = Runner([RunInput(Pipeline(), capture)], [events, video]).run()
 with av.open(str(disk / "video.avi")) as reader:
     shown = [float(frame.time) for frame in reader.decode(video=0)]
 text = (disk / "events.jsonl").read_text()

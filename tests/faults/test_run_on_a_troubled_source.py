@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import RunLimits, Runner
+from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.source.demo import DemoSource
@@ -75,7 +76,7 @@ def test_a_freeze_gives_no_results_and_empties_the_window(figures: Figures) -> N
         Capture(open_source(server.url)) as capture,
     ):
         pipeline = Pipeline(emotion=None)
-        Runner(pipeline, capture, [kept], RunLimits(duration_s=60), stopping=script).run()
+        Runner([RunInput(pipeline, capture)], [kept], RunLimits(duration_s=60), stopping=script).run()
     assert noted["while frozen"] == 0
     after = [result for _, result in kept.results[int(noted["results"]) :]]
     actions = [result.action for result in after if result.action]
@@ -109,7 +110,7 @@ def test_slow_models_get_the_newest_frame_and_the_rest_is_counted(figures: Figur
     with MjpegServer() as server, Capture(open_source(server.url)) as capture:
         before_mb = rss_mb() or 0.0
         limits = RunLimits(max_frames=20)
-        summary = Runner(cast(Pipeline, SlowPipeline()), capture, [kept], limits).run()
+        summary = Runner([RunInput(cast(Pipeline, SlowPipeline()), capture)], [kept], limits).run()
         grown_mb = (rss_mb() or 0.0) - before_mb
     ages_ms = [result.age_ms for _, result in kept.results]
     seqs = [result.seq for _, result in kept.results]

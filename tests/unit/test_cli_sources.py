@@ -49,7 +49,8 @@ def config(folder: Path, text: str) -> str:
 def test_the_option_can_be_repeated() -> None:
     options = options_of("--source", "a.mp4", "--source", "demo")
     assert [one.spec for one in options.sources] == ["a.mp4", "demo"]
-    assert options_of("--camera", "2").source == "2" and options_of("--source", "demo").source == "demo"
+    assert [one.spec for one in options_of("--camera", "2").sources] == ["2"]
+    assert [one.spec for one in options_of("--source", "demo").sources] == ["demo"]
 
 
 def test_tables_of_a_file(tmp_path: Path) -> None:
@@ -72,7 +73,8 @@ def test_the_command_line_takes_precedence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['source = "demo"', 'source = ["demo"]'])
 def test_one_source_is_a_text_too(tmp_path: Path, text: str) -> None:
-    assert options_of("--config", config(tmp_path, text)).source == "demo"
+    options = options_of("--config", config(tmp_path, text))
+    assert [one.spec for one in options.sources] == ["demo"]
 
 
 @pytest.mark.parametrize(

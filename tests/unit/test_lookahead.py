@@ -13,6 +13,7 @@ import pytest
 import tiny_models
 from edgeharfer.runtime.clock import ManualClock
 from edgeharfer.runtime.faces.detector import Detector, Region
+from edgeharfer.runtime.inputs import SourceSpec
 from edgeharfer.runtime.lookahead import LAG_FRAMES, DetectionPlan, Lookahead, Plan, SampleGrid
 from edgeharfer.runtime.picture import BgrPicture, Picture
 from edgeharfer.runtime.pipeline import Pipeline
@@ -137,7 +138,7 @@ def test_nothing_is_skipped_where_pictures_are_saved(
     monkeypatch.setattr(Pipeline, "skip_unneeded", lambda self, source: asked.append(source))
     path = encode_clip(tmp_path / "a.mp4", moving(8), options=B_FRAMES)
     options = RunOptions(
-        str(path),
+        [SourceSpec(str(path))],
         pipeline={**packages, "detector": OneFace()},
         view="none",
         targets={name: str(tmp_path / file) for name, file in targets.items()},

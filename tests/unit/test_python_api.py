@@ -14,6 +14,7 @@ import pytest
 import tiny_models
 from edgeharfer.runtime import Frame, Pipeline, Reading, Result, Status, open_source
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.runner import Runner
@@ -154,7 +155,7 @@ class Count(Sink):
 
 def test_a_sink_needs_nothing_but_write(pipeline: Pipeline, folder: Path) -> None:
     with Count() as sink, Capture(open_source(folder)) as capture:
-        Runner(pipeline, capture, [sink]).run()
+        Runner([RunInput(pipeline, capture)], [sink]).run()
     assert (sink.faces, sink.closed, sink.url) == (4, False, "")
 
 

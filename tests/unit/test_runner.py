@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import RunLimits, Runner
+from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source.base import BaseSource
 from edgeharfer.runtime.stats import Status
@@ -72,7 +73,9 @@ def test_a_cut_is_told_with_the_next_result_where_its_own_came_too_late() -> Non
     kept = Kept()
     pipeline = Scripted((1, False), (900, True), (900, False), (1, False), (1, False))
     with Capture(Few(5), pace="fast") as capture:
-        runner = Runner(cast(Pipeline, pipeline), capture, [cast(Sink, kept)], RunLimits(max_age_ms=500))
+        runner = Runner(
+            [RunInput(cast(Pipeline, pipeline), capture)], [cast(Sink, kept)], RunLimits(max_age_ms=500)
+        )
         summary = runner.run()
     assert [result.cut for result in kept.results] == [False, True, False]
     assert (summary["cuts"], summary["frames_too_old"]) == (1, 2)
@@ -85,7 +88,7 @@ def test_frames_are_prepared_before_the_pipeline_and_the_sinks_see_them() -> Non
         return frame.with_picture(np.full_like(frame.bgr, 7))
 
     with Capture(Few(3), pace="fast") as capture:
-        Runner(cast(Pipeline, pipeline), capture, [kept], prepare=masked).run()
+        Runner([RunInput(cast(Pipeline, pipeline), capture, prepare=masked)], [kept]).run()
     assert [int(frame.bgr.max()) for frame in pipeline.frames] == [7, 7, 7]
     assert kept.frames == pipeline.frames
 
@@ -97,7 +100,7 @@ def test_another_pipeline_takes_over_between_two_frames_and_is_reset() -> None:
         return cast(Pipeline, second if len(kept.results) >= 2 else first)
 
     with Capture(Few(5), pace="fast") as capture:
-        Runner(cast(Pipeline, first), capture, [kept], before_frame=chosen).run()
+        Runner([RunInput(cast(Pipeline, first), capture, before_frame=chosen)], [kept]).run()
     assert (len(first.frames), len(second.frames)) == (2, 3)
     assert (first.resets, second.resets) == (0, 1)
 
@@ -106,7 +109,7 @@ def test_the_status_tells_sinks_that_frames_were_missed(monkeypatch: pytest.Monk
     kept, pipeline = Kept(), Scripted(*[(1, False)] * 3)
     monkeypatch.setattr(Capture, "breaks", property(lambda _: len(pipeline.frames) // 2))
     with Capture(Few(3), pace="fast") as capture:
-        Runner(cast(Pipeline, pipeline), capture, [kept]).run()
+        Runner([RunInput(cast(Pipeline, pipeline), capture)], [kept]).run()
     assert kept.breaks == [0, 0, 1] and pipeline.resets == 1
 
 
@@ -118,5 +121,5 @@ def test_the_status_is_computed_for_the_sinks_that_use_it(
     kept.uses_status = uses_status
     monkeypatch.setattr(Capture, "breaks", property(lambda _: 7))
     with Capture(Few(3), pace="fast") as capture:
-        Runner(cast(Pipeline, pipeline), capture, [kept]).run()
+        Runner([RunInput(cast(Pipeline, pipeline), capture)], [kept]).run()
     assert kept.breaks == [7 if uses_status else 0] * 3

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
+from edgeharfer.runtime.runner import HoldOptions, Runner
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
@@ -91,7 +92,7 @@ class Watched:
         """The seconds until its end."""
         with Capture(open_source(self._source), pace="fast", clock=SystemClock()) as capture:
             Runner(
-                cast(Pipeline, Seeing()), capture, [self.person], self._limits,
+                [RunInput(cast(Pipeline, Seeing()), capture)], [self.person], self._limits,
                 stopping=lambda: self.stopping(), clock=self.clock, hold=self._hold,
             ).run()  # fmt: skip
         assert self.person.finished

@@ -126,13 +126,10 @@ def run_all(
             stack.enter_context(Capture(one, pace="fast", changed=changed, clock=clock)) for one in sources
         ]
         pairs = zip(pipelines or [Seeing() for _ in sources], captures, strict=True)
-        first, *others = [
+        inputs = [
             RunInput(cast(Pipeline, pipeline), capture, capture.source.name) for pipeline, capture in pairs
         ]
-        return Runner(
-            first.pipeline, first.capture, sinks, limits,
-            stopping=stopping, clock=clock, name=first.name, others=others, changed=changed,
-        ).run()  # fmt: skip
+        return Runner(inputs, sinks, limits, stopping=stopping, clock=clock, changed=changed).run()
 
 
 def test_every_source_gives_all_its_frames_in_order_under_its_name() -> None:
@@ -296,9 +293,7 @@ def test_together_sources_give_what_each_gives_alone(
     for sink, names in zip(kept, (clips[:1], clips[1:], clips), strict=True):
         monkeypatch.setattr("edgeharfer.runtime.run.make_sinks", lambda *_, sink=sink: [sink])
         sources = [SourceSpec(str(clip)) for clip in names]
-        options = RunOptions(
-            sources[0].spec, sources, pipeline={**packages, "detector": Bright()}, view="none", pace="fast"
-        )
+        options = RunOptions(sources, pipeline={**packages, "detector": Bright()}, view="none", pace="fast")
         run(options, stopping=lambda: False, report=print)
     together = [[comparable(one) for one in kept[2].results if one.source == clip.name] for clip in clips]
     assert together == [[comparable(one) for one in alone.results] for alone in kept[:2]]
@@ -308,7 +303,7 @@ def test_together_sources_give_what_each_gives_alone(
 
 def test_a_recording_has_one_source(packages: dict[str, Any], clips: list[Path], tmp_path: Path) -> None:
     sources = [SourceSpec(str(clip)) for clip in clips]
-    options = RunOptions("", sources, pipeline=packages, view="none", record=tmp_path / "x.rec")
+    options = RunOptions(sources, pipeline=packages, view="none", record=tmp_path / "x.rec")
     with pytest.raises(ConfigError, match="one source"):
         run(options, stopping=lambda: False, report=print)
 
@@ -498,7 +493,7 @@ def test_a_camera_whose_reader_is_killed_comes_back_and_the_other_goes_on(
     with MjpegServer() as door, MjpegServer() as hall:
         sources = [SourceSpec(door.url, "door"), SourceSpec(hall.url, "hall")]
         options = RunOptions(
-            "", sources, pipeline={**packages, "detector": Bright()}, view="none",
+            sources, pipeline={**packages, "detector": Bright()}, view="none",
             targets={"events": str(events)},
         )  # fmt: skip
         killed: list[int] = []

@@ -14,6 +14,7 @@ from edgeharfer.app.scene import SceneSummary
 from edgeharfer.app.sources import display_name
 from edgeharfer.app.wording import bug_message, page_message
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput
 from edgeharfer.runtime.clock import Clock
 from edgeharfer.runtime.errors import EdgeharferError
 from edgeharfer.runtime.pipeline import Pipeline
@@ -144,7 +145,8 @@ class LiveSession:
             pipeline.reset()
             self.feed.set_source(source, pipeline.models, pipeline.providers)
             with Capture(source, pace="realtime", clock=self._clock) as capture:
-                Runner(pipeline, capture, [self.feed], stopping=stop.is_set, clock=self._clock).run()
+                watched = RunInput(pipeline, capture)
+                Runner([watched], [self.feed], stopping=stop.is_set, clock=self._clock).run()
 
     def _loaded_pipeline(self) -> Pipeline:
         """The pipeline, created and warmed up at the first start."""

@@ -146,13 +146,13 @@ def run(**options: Any) -> None:
 
 def make_options(options: dict[str, Any]) -> RunOptions:
     """Convert the command-line options to RunOptions."""
+    from edgeharfer.runtime.channel import RunLimits
+    from edgeharfer.runtime.inputs import SourceSpec
     from edgeharfer.runtime.run import RunOptions
-    from edgeharfer.runtime.runner import RunLimits
 
     width, height = options["size"] or (None, None)
     return RunOptions(
-        source=options["source"][0].spec if options["source"] else options["camera"],
-        sources=options["source"],
+        sources=options["source"] or (SourceSpec(options["camera"]),),
         opening={
             "width": width,
             "height": height,

@@ -9,10 +9,11 @@ from edgeharfer.kiosk.config import KioskConfig
 from edgeharfer.kiosk.models import load_pipeline, select_models
 from edgeharfer.kiosk.privacy import check_purpose, hide_zones
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.progress import Advance, step
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import RunLimits, Runner
+from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.stats import Status
@@ -53,14 +54,8 @@ def calibrate_site(
         Capture(footage, pace="fast", clock=clock) as capture,
     ):
         results = _Results(advance)
-        Runner(
-            pipeline,
-            capture,
-            [results],
-            RunLimits(duration_s=seconds),
-            clock=clock,
-            prepare=lambda frame: hide_zones(frame, zones),
-        ).run()
+        watched = RunInput(pipeline, capture, prepare=lambda frame: hide_zones(frame, zones))
+        Runner([watched], [results], RunLimits(duration_s=seconds), clock=clock).run()
     calibration = learn_floors(results.seen, config.decisions)
     save_calibration(calibration, state)
     return calibration

@@ -204,18 +204,12 @@ class Service:
                     for source in self._open_sources(stack)
                 ]
                 stack.callback(stop_all, captures)
-                first, *others = [self._input(number, capture) for number, capture in enumerate(captures)]
                 Runner(
-                    first.pipeline,
-                    first.capture,
+                    [self._input(number, capture) for number, capture in enumerate(captures)],
                     self._sinks,
                     stopping=self._stop_condition,
                     clock=self._clock,
-                    prepare=first.prepare,
-                    before_frame=first.before_frame,
                     jumps=self._jumps,
-                    name=first.name,
-                    others=others,
                     changed=changed,
                 ).run()
         except SourceError as error:
@@ -225,20 +219,12 @@ class Service:
             return
 
     def _open_sources(self, stack: ExitStack) -> Sequence[Source]:
-        """Open the source, or all of them at the same time."""
-        configured = self._config.sources
-        options = [
-            {"follow_redirects": one.follow_redirects, "decode": one.decode, "clock": self._clock}
-            for one in configured
+        specs = [
+            SourceSpec(one.spec, one.name, {"follow_redirects": one.follow_redirects, "decode": one.decode})
+            for one in self._config.sources
         ]
-        if len(configured) > 1:
-            specs = [
-                SourceSpec(one.spec, one.name, opening)
-                for one, opening in zip(configured, options, strict=True)
-            ]
-            return open_sources(specs, {}, stack, self._while_connecting, opener=self._opener)
-        source = self._opener(configured[0].spec, **options[0], stopping=self._while_connecting)
-        return [stack.enter_context(source)]
+        opening = {"clock": self._clock}
+        return open_sources(specs, opening, stack, self._while_connecting, opener=self._opener)
 
     def _input(self, number: int, capture: Capture) -> RunInput:
         """Return a source of the run; the first one also polls for new models."""

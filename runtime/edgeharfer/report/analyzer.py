@@ -10,12 +10,13 @@ from typing import Any
 from edgeharfer.report.collector import Collector, SampleCallback, value_columns
 from edgeharfer.report.record import Observations
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.faces import DEFAULT_DETECTOR
 from edgeharfer.runtime.faces.detectors import DETECTORS
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.pipeline import Pipeline
-from edgeharfer.runtime.runner import RunLimits, Runner
+from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.schedule import SamplingSchedule
 from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.tasks import ACTION, EMOTION, PACKAGE_TASKS
@@ -203,7 +204,6 @@ class Analyzer(Closing):
         self._pipeline.reset(renumber=True)
         collector = Collector(self._schedule, self._columns, self._keypoints, source.fps, progress, on_sample)
         with source, Capture(source, pace="fast", precompute=self._pipeline.precompute) as capture:
-            Runner(
-                self._pipeline, capture, [collector], RunLimits(duration_s=duration_s), stopping=stopping
-            ).run()
+            limits = RunLimits(duration_s=duration_s)
+            Runner([RunInput(self._pipeline, capture)], [collector], limits, stopping=stopping).run()
         return None if stopping() else collector.recording()

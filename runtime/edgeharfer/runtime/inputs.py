@@ -1,4 +1,4 @@
-"""Opens the sources of a run with several sources, at the same time."""
+"""Opens the sources of a run."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ def open_sources(
     *,
     opener: Callable[..., Source] = open_source,
 ) -> list[Source]:
-    """Open several sources at the same time.
+    """Open the sources of a run, several at the same time.
 
-    A camera or stream that cannot be opened is tried again during the run, as long as another one can.
+    With several sources, a camera or stream that cannot be opened is tried again during the run, as long as
+    another one can.
 
     Args:
         specs: The sources.
@@ -68,6 +69,9 @@ def open_sources(
         SourceError: A file cannot be opened, or none of the sources.
         KeyboardInterrupt: `stopping` returned True.
     """
+    if len(specs) == 1:
+        [one] = specs
+        return [stack.enter_context(opener(one.spec, **{**opening, **one.opening}, stopping=stopping))]
     if len(specs) > MAX_SOURCES:
         raise ConfigError(f"{len(specs)} sources: a run has at most {MAX_SOURCES}; start several")
     over = threading.Event()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeharfer.runtime.capture import Capture, Pace, stop_all
-from edgeharfer.runtime.channel import RunInput
+from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.inputs import SourceSpec, open_sources, unique_names
 from edgeharfer.runtime.perception import Perception
@@ -21,12 +21,12 @@ from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.recording.file import Recording
 from edgeharfer.runtime.recording.recorder import Recorder, Replayer
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.runner import HoldOptions, RunLimits, Runner
+from edgeharfer.runtime.runner import HoldOptions, Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sinks
 from edgeharfer.runtime.sinks.base import Sink
 from edgeharfer.runtime.sinks.display import window_unavailable_reason
 from edgeharfer.runtime.sinks.mosaic import MosaicSink
-from edgeharfer.runtime.source import Source, open_source
+from edgeharfer.runtime.source import Source
 from edgeharfer.runtime.source.unreadable import describe_unreadable, unreadable_summary
 from edgeharfer.runtime.stats import Status
 from edgeharfer.runtime.types import Frame
@@ -41,8 +41,7 @@ class RunOptions:
     """Options of a run.
 
     Attributes:
-        source: The source, as `open_source` takes it.
-        sources: Several sources, in place of `source`. They take neither `record` nor `replay`.
+        sources: The sources. Several take neither `record` nor `replay`.
         opening: Further keyword arguments of `open_source`.
         pipeline: Keyword arguments of `Pipeline`.
         view: Name of the sink that shows the pictures, "none", or "auto" for a window if there is a display.
@@ -56,8 +55,7 @@ class RunOptions:
         limits: When the run ends.
     """
 
-    source: str
-    sources: Sequence[SourceSpec] = ()
+    sources: Sequence[SourceSpec]
     opening: Mapping[str, Any] = field(default_factory=dict)
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     view: str = "auto"
@@ -133,15 +131,7 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
         )
         with pipeline_process():
             Runner(
-                pipeline,
-                captures[0],
-                [*sinks, *shown],
-                options.limits,
-                stopping=stopping,
-                hold=hold,
-                name=names[0],
-                others=inputs[1:],
-                changed=changed,
+                inputs, [*sinks, *shown], options.limits, stopping=stopping, hold=hold, changed=changed
             ).run()
         stopped = stopping()
     for sink in sinks:
@@ -157,7 +147,7 @@ def run(options: RunOptions, *, stopping: Callable[[], bool], report: Callable[[
 
 def _make_pipelines(options: RunOptions, perception: PerceptionFactory) -> list[Pipeline]:
     """Create a pipeline for each source, which share the models."""
-    first, *others = options.sources or (SourceSpec(options.source),)
+    first, *others = options.sources
     settings = dict(options.pipeline)
     if first.face_interval_s is not None:
         settings["face_interval_s"] = first.face_interval_s
@@ -176,20 +166,16 @@ def _open_inputs(
     if options.replay is not None:
         recording = stack.enter_context(Recording(options.replay))
         return [recording], partial(Replayer, recording)
-    if len(options.sources) > 1:
-        return open_sources(options.sources, options.opening, stack, stopping), Perception
-    only = options.sources[0] if options.sources else SourceSpec(options.source)
-    opening = {**options.opening, **only.opening}
-    source = stack.enter_context(open_source(only.spec, **opening, stopping=stopping))
+    sources = open_sources(options.sources, options.opening, stack, stopping)
     if (file := options.record) is None:
-        return [source], Perception
+        return sources, Perception
 
     def make_recorder(*models: Any) -> Recorder:
         recorder = Recorder(file, *models)
         stack.callback(recorder.close)
         return recorder
 
-    return [source], make_recorder
+    return sources, make_recorder
 
 
 class ProgressSink(Sink):

@@ -9,12 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from edgeharfer.runtime.capture import Capture
-from edgeharfer.runtime.channel import Channel, RunInput
-from edgeharfer.runtime.channel import RunLimits as RunLimits
+from edgeharfer.runtime.channel import Channel, RunInput, RunLimits
 from edgeharfer.runtime.clock import Clock, ClockJumpDetector, SystemClock
 from edgeharfer.runtime.errors import EdgeharferError
-from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks import Sink
 from edgeharfer.runtime.sinks.outputs import SinkGroup
@@ -75,46 +72,35 @@ class Runner:
     all have ended.
 
     Args:
-        pipeline: The pipeline for the frames.
-        capture: The frames; already started.
+        inputs: The sources, at least one. The captures of several have the same `changed`.
         sinks: Receive each result with its frame.
         limits: When the run ends, and which results are dropped.
         stopping: Called before each frame; once it returns True, the run ends after the current frame.
         clock: Source of time; the system's by default.
         hold: How long pictures stay in the view.
-        prepare: See `RunInput`.
-        before_frame: See `RunInput`.
         jumps: Detects jumps of the wall clock. Pass one to detect jumps between runs as well.
-        name: Name of the source if there are others.
-        others: Further sources. Their captures have the same `changed`, which is passed too.
-        changed: Set when a frame of any source arrives; only with several sources.
+        changed: Set when a frame of any source arrives; needed with several sources.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
-        capture: Capture,
+        inputs: Sequence[RunInput],
         sinks: Sequence[Sink],
         limits: RunLimits | None = None,
         *,
         stopping: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
         hold: HoldOptions | None = None,
-        prepare: Callable[[Frame], Frame] = lambda frame: frame,
-        before_frame: Callable[[], Pipeline] | None = None,
         jumps: ClockJumpDetector | None = None,
-        name: str = "",
-        others: Sequence[RunInput] = (),
         changed: threading.Event | None = None,
     ) -> None:
         self._outputs = SinkGroup(sinks)
         self._limits = limits or RunLimits()
         self._clock = clock or SystemClock()
         self._uses_status = self._outputs.uses_status
-        first = RunInput(pipeline, capture, name, prepare, before_frame)
-        self._channels = [Channel(one, self._limits, self._clock) for one in (first, *others)]
+        self._channels = [Channel(one, self._limits, self._clock) for one in inputs]
         self._share, self._changed = FairShare(len(self._channels)), changed or threading.Event()
-        self._totals = Stats(self._clock) if others else None
+        self._totals = Stats(self._clock) if len(inputs) > 1 else None
         self._jumps = jumps or ClockJumpDetector(self._clock)
         self._stopping = stopping
         self._hold = hold or HoldOptions()

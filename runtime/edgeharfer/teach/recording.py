@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgeharfer.runtime.capture import Capture
+from edgeharfer.runtime.channel import RunInput, RunLimits
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.detector import Detector, Region
 from edgeharfer.runtime.inference.package import load_package
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.run import NO_VIEW
-from edgeharfer.runtime.runner import RunLimits, Runner
+from edgeharfer.runtime.runner import Runner
 from edgeharfer.runtime.sinks import SinkOptions, make_sink
 from edgeharfer.runtime.sinks.display import window_unavailable_reason
 from edgeharfer.runtime.source import open_source
@@ -190,7 +191,7 @@ def record(
         stack.callback(pipeline.close)
         capture = stack.enter_context(Capture(source, pace="realtime" if sinks else "fast"))
         limits = RunLimits(duration_s=options.countdown_s + options.seconds)
-        Runner(pipeline, capture, sinks, limits, stopping=stopping).run()
+        Runner([RunInput(pipeline, capture)], sinks, limits, stopping=stopping).run()
     if stopping():
         return None
     enrolment = task.enrolment()
