@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis_processes import is_running
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.isolated import IsolatedSource
@@ -51,14 +52,6 @@ def pid_of(source: IsolatedSource) -> int:
     return source._reader.pid
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def fails(source: IsolatedSource) -> str:
     """Read until it fails; return why."""
     try:
@@ -80,7 +73,7 @@ def test_each_source_has_a_process_that_dies_alone(open_one: Callable[[], Isolat
     assert one.read() is not None and pid_of(one) not in (first, second)
     one.close()
     two.close()
-    assert not is_alive(second)
+    assert not is_running(second)
 
 
 def test_a_process_that_hangs_is_killed(open_one: Callable[[], IsolatedSource]) -> None:
@@ -88,7 +81,7 @@ def test_a_process_that_hangs_is_killed(open_one: Callable[[], IsolatedSource]) 
     pid = pid_of(one)
     os.kill(pid, signal.SIGSTOP)
     one.close()
-    assert not is_alive(pid)
+    assert not is_running(pid)
 
 
 def test_the_sources_survive_their_server_and_get_another(
@@ -106,7 +99,7 @@ def test_the_sources_survive_their_server_and_get_another(
     assert two.read() is not None
     pid = pid_of(one)
     one.close()
-    wait_until(lambda: not is_alive(pid) or status_of(pid) == "Z")
+    wait_until(lambda: not is_running(pid) or status_of(pid) == "Z")
 
 
 def status_of(pid: int) -> str:
@@ -121,7 +114,7 @@ def test_nothing_is_left_when_it_is_closed(camera: MjpegServer) -> None:
         reader = server.start_reader()
         process = server._server
         reader.end()
-        assert not is_alive(reader.pid)
+        assert not is_running(reader.pid)
     assert process is not None and process.process.poll() is not None
     with pytest.raises(OSError, match="closed"):
         server.start_reader()

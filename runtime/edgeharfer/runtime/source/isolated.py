@@ -26,7 +26,7 @@ from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import LiveTime, Source, SourceOptions
 from edgeharfer.runtime.source.direct import DirectSource
 from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive
-from edgeharfer.runtime.source.reader_server import ForkedReader
+from edgeharfer.runtime.source.reader_server import STOP_S, ForkedReader
 from edgeharfer.runtime.source.requests import OpenRequest, to_line
 from edgeharfer.runtime.types import Frame
 
@@ -34,8 +34,6 @@ OPEN_S = 12.0
 """Maximum time to open in seconds: FFmpeg's 5 s, a slow name server, and the start of the reader process."""
 _STEP_S = 0.1
 _SILENCE_S = 5.5
-# Time for a reader process to exit on its own.
-_STOP_S = 0.5
 
 _KINDS = {kind.__name__: kind for kind in (SourceError, CameraError)}
 
@@ -74,7 +72,7 @@ class ReaderProcess(Child):
                 super().__init__(
                     child_command(f"{__package__}.reader", str(child_sock.fileno())),
                     pass_fds=(child_sock.fileno(),),
-                    grace_s=_STOP_S,
+                    grace_s=STOP_S,
                 )
             except OSError:
                 self.sock.close()
@@ -84,15 +82,6 @@ class ReaderProcess(Child):
     def pid(self) -> int:
         """Process ID."""
         return self.process.pid
-
-    def request_open(self, request: OpenRequest) -> None:
-        """Request that the process opens a source.
-
-        Raises:
-            OSError: The process has ended.
-        """
-        self.sock.settimeout(_STOP_S)
-        self.sock.sendall(to_line(request))
 
     def end(self) -> int | None:
         self.sock.close()
@@ -197,7 +186,8 @@ class IsolatedSource(Source):
             self._expected = 0
             try:
                 self._reader = self._reader or self._start_reader()
-                self._reader.request_open(self._request)
+                self._reader.sock.settimeout(STOP_S)
+                self._reader.sock.sendall(to_line(self._request))
             except OSError as error:
                 self._stop_reader()
                 raise SourceError(f"{self.name}: the reader process cannot be started: {error}") from error

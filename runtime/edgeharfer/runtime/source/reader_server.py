@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 from edgeharfer.runtime.child import Child, child_command
 from edgeharfer.runtime.closing import Closing
-from edgeharfer.runtime.source.requests import OpenRequest, to_line
 
 START_S = 60.0
 """Maximum time for the first answer, which comes after the imports, on a busy machine."""
@@ -148,15 +147,6 @@ class ForkedReader:
 
     def __init__(self, server: ReaderServer, pid: int, sock: socket.socket) -> None:
         self._server, self.pid, self.sock = server, pid, sock
-
-    def request_open(self, request: OpenRequest) -> None:
-        """Request that the process opens a source.
-
-        Raises:
-            OSError: The process has ended.
-        """
-        self.sock.settimeout(STOP_S)
-        self.sock.sendall(to_line(request))
 
     def end(self) -> int | None:
         """Close the socket, wait for the process, and kill it if it does not exit in time.
