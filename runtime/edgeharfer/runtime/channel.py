@@ -10,7 +10,7 @@ from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import Clock, ClockJump
 from edgeharfer.runtime.pipeline import Pipeline
 from edgeharfer.runtime.result import Result
-from edgeharfer.runtime.stats import Stats, Status
+from edgeharfer.runtime.stats import LatencyHistogram, Stats, Status
 from edgeharfer.runtime.types import Frame
 
 
@@ -68,6 +68,7 @@ class Channel:
         self.over = False
         self.active_s = clock.monotonic()
         self._given, self._limits, self._clock = given, limits, clock
+        self._ages = LatencyHistogram() if given.name else None  # in the summary of several sources only
         self._too_old = self._breaks = 0
         self._pending_cut = False
         self._set_real_time()
@@ -107,6 +108,8 @@ class Channel:
         if expired:
             return None
         self.stats.add(result)
+        if self._ages is not None:
+            self._ages.add(result.age_ms)
         return frame, result
 
     def status(self, jump: ClockJump | None) -> Status:
@@ -127,7 +130,9 @@ class Channel:
 
     def source_figures(self) -> dict[str, Any]:
         """Return what the summary says of the input, after all other figures."""
-        figures: dict[str, Any] = {"age_ms": self.stats.ages_ms()} if self.name else {}
+        figures: dict[str, Any] = {}
+        if self._ages is not None:
+            figures["age_ms"] = self._ages.summary() if self._ages.count else {}
         if self._limits.max_age_ms is not None:
             figures["frames_too_old"] = self._too_old
         source = self.capture.source

@@ -125,7 +125,6 @@ class Stats:
         self._recent_count: Counter[str] = Counter()
         self._recent_ms = 0.0
         self._latency: dict[str, LatencyHistogram] = {}
-        self._ages = LatencyHistogram()
         self.frames_processed = self.cuts = 0
 
     @property
@@ -148,7 +147,6 @@ class Stats:
             if histogram is None:
                 histogram = self._latency[stage] = LatencyHistogram()
             histogram.add(milliseconds)
-        self._ages.add(result.age_ms)
         self._recent_ms += result.stages_ms.get("total", 0.0)
         self._drop_old(now)
 
@@ -259,10 +257,6 @@ class Stats:
             "rates_hz": self._rates_hz(),
             "latency_ms": {stage: self._latency[stage].summary() for stage in known},
         }
-
-    def ages_ms(self) -> dict[str, float]:
-        """Return PERCENTILES of the ages of the results, such as "p95"; nothing if there are no results."""
-        return self._ages.summary() if self.frames_processed else {}
 
     def _rates_hz(self) -> dict[str, float]:
         """Return the runs per second of each of RATES over the whole run."""

@@ -28,7 +28,7 @@ REPORTED_STATES = frozenset({"live", "stalled", "frozen", "lost"})
 
 def cut_to_dict(result: Result) -> dict[str, Any]:
     """The `cut` line before the first result of a new scene, ready for JSON."""
-    return {"kind": "cut", **_source(result), "seq": result.seq, "pts_s": round(result.pts_s, 4)}
+    return {"kind": "cut", **_source(result.source), "seq": result.seq, "pts_s": round(result.pts_s, 4)}
 
 
 def summaries_to_dicts(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -42,22 +42,22 @@ def summaries_to_dicts(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def state_to_dict(status: Status) -> dict[str, Any]:
     """The `state` line of a live source that stalls, freezes, is lost or recovers, ready for JSON."""
     elapsed_s = round(status.elapsed_s, 2)
-    return {"kind": "state", **_source(status), "state": status.source_state, "elapsed_s": elapsed_s}
+    return {"kind": "state", **_source(status.source), "state": status.source_state, "elapsed_s": elapsed_s}
 
 
 def clock_to_dict(jump: ClockJump, elapsed_s: float, source: str = "") -> dict[str, Any]:
     """The `clock` line when the wall clock was changed, with expected and new time; ready for JSON."""
     return {
         "kind": "clock",
-        **({"source": source} if source else {}),
+        **_source(source),
         "was_s": round(jump.was_s, 2),
         "is_s": round(jump.is_s, 2),
         "elapsed_s": round(elapsed_s, 2),
     }
 
 
-def _source(one: Result | Status) -> dict[str, str]:
-    return {"source": one.source} if one.source else {}
+def _source(name: str) -> dict[str, str]:
+    return {"source": name} if name else {}
 
 
 def make_sink(target: str, options: SinkOptions) -> Sink:
