@@ -38,10 +38,11 @@ def write_combined(out: Path, table: Table) -> None:
         return
     folders = [out / name for name in sorted(_finished(out))]
     try:
+        labels = sorted({label for folder in folders for label in _read_summary(folder)["group"]["shares"]})
         with replaced_file(out / ALL_SUMMARY) as path:
-            write_table(path, *_summary_table(folders))
+            write_table(path, *_summary_table(folders, labels))
         with replaced_file(out / ALL_PERSONS) as path:
-            write_table(path, *_persons_table(folders))
+            write_table(path, *_persons_table(folders, labels))
         frames = out / f"{ALL_FRAMES}.{table}"
         with replaced_file(frames) as path:
             if table == "csv":
@@ -60,9 +61,10 @@ def _finished(out: Path) -> set[str]:
     return {name for name in folder_of.values() if (out / name / SUMMARY).is_file()}
 
 
-def _summary_table(folders: Sequence[Path]) -> tuple[Sequence[str], Iterable[Sequence[Cell]]]:
+def _summary_table(
+    folders: Sequence[Path], labels: Sequence[str]
+) -> tuple[Sequence[str], Iterable[Sequence[Cell]]]:
     """One line per input: its facts, its number of persons, and the share and raw mean of each emotion."""
-    labels = _all_labels(folders)
     header = ("report", "input", "kind", *_INPUT, "persons", *_measure_columns(labels))
     return header, (_summary_line(folder, labels) for folder in folders)
 
@@ -74,9 +76,10 @@ def _summary_line(folder: Path, labels: Sequence[str]) -> Sequence[Cell]:
     return (folder.name, *facts, *_measures(summary["group"], labels))
 
 
-def _persons_table(folders: Sequence[Path]) -> tuple[Sequence[str], Iterable[Sequence[Cell]]]:
+def _persons_table(
+    folders: Sequence[Path], labels: Sequence[str]
+) -> tuple[Sequence[str], Iterable[Sequence[Cell]]]:
     """One line per person of each input, with the most frequent emotion, also of those seen only briefly."""
-    labels = _all_labels(folders)
     return ("report", "input", *_TIMES, "label", *_measure_columns(labels)), _person_lines(folders, labels)
 
 
@@ -88,10 +91,6 @@ def _person_lines(folders: Sequence[Path], labels: Sequence[str]) -> Iterator[Se
             label = max(shares, key=lambda name: shares[name], default=None)
             times = (person.get(key) for key in _TIMES)
             yield (folder.name, summary["input"]["name"], *times, label, *_measures(person, labels))
-
-
-def _all_labels(folders: Sequence[Path]) -> list[str]:
-    return sorted({label for folder in folders for label in _read_summary(folder)["group"]["shares"]})
 
 
 def _measure_columns(labels: Sequence[str]) -> tuple[str, ...]:
