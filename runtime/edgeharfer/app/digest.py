@@ -97,7 +97,7 @@ class ReportDigest:
             "score": middle.score,
             "intensity": None if strength is None else round(strength, 4),
             "probs": [round(p, 4) for p in _mean_probs(rows)],
-            "box": _corners(middle),
+            "box": middle.face.box.rounded(),
         }
 
     def _mean_intensity(self, rows: Sequence[FrameRow], labels: Sequence[str]) -> float | None:
@@ -123,17 +123,12 @@ def _longest(report: Report) -> list[PersonStatistics]:
 def _best(rows: Sequence[FrameRow]) -> dict[str, Any]:
     """When the face is seen best, and its box then: the largest one that the detector is sure of."""
     best = max(rows, key=lambda row: row.face.score * row.face.box.area)
-    return {"t": best.sample.time_s, "box": _corners(best)}
+    return {"t": best.sample.time_s, "box": best.face.box.rounded()}
 
 
 def _box(row: FrameRow) -> dict[str, Any]:
     """A sample of a face, to be marked in the video."""
-    return {"t": row.sample.time_s, "label": row.label, "score": row.score, "box": _corners(row)}
-
-
-def _corners(row: FrameRow) -> list[int]:
-    box = row.face.box
-    return [round(box.x), round(box.y), round(box.width), round(box.height)]
+    return {"t": row.sample.time_s, "label": row.label, "score": row.score, "box": row.face.box.rounded()}
 
 
 def _bins(rows: Sequence[FrameRow], most: int) -> list[Sequence[FrameRow]]:

@@ -102,10 +102,9 @@ def _readings_json(scope: str, readings: Mapping[str, Reading]) -> dict[str, Any
 
 
 def _face_json(face: TrackedFace) -> dict[str, Any]:
-    box = face.box
     return {
         "track": face.track,
-        "box": [round(box.x), round(box.y), round(box.width), round(box.height)],
+        "box": face.box.rounded(),
         "score": round_number(face.score),
         **_readings_json("face", face.readings),
     }

@@ -56,6 +56,10 @@ class Box:
         """The area in square pixels; 0 for a degenerate box."""
         return max(0.0, self.width) * max(0.0, self.height)
 
+    def rounded(self) -> list[int]:
+        """Return the box in whole pixels, [x, y, width, height], as events and reports have it."""
+        return [round(self.x), round(self.y), round(self.width), round(self.height)]
+
     def moved(self, right: float, down: float) -> Box:
         """Return the box shifted by pixels to the right and down."""
         return Box(self.x + right, self.y + down, self.width, self.height)
