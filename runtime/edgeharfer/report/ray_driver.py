@@ -17,7 +17,6 @@ import math
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -28,8 +27,8 @@ from typing import Any
 
 from edgeharfer.report.engine import windowed
 from edgeharfer.report.task import ReportTask
-from edgeharfer.report.worker_io import MessageWriter, input_ended, read_lines, redirected_output
-from edgeharfer.runtime.clock import Clock, SystemClock
+from edgeharfer.report.worker_io import MessageWriter, input_ended, read_lines, serve_parent
+from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError
 
 NODE_CHECK_S = 2.0
@@ -172,8 +171,8 @@ class RayDriver:
 class _NodeWatch:
     """Watches the node of a Ray on this machine: tasks that are repeated without end wait for a lost one."""
 
-    def __init__(self, ray: Any, clock: Clock | None = None) -> None:
-        self._ray, self._clock = ray, clock or SystemClock()
+    def __init__(self, ray: Any) -> None:
+        self._ray, self._clock = ray, SystemClock()
         self._checked_s = self._clock.monotonic()
 
     def check(self) -> None:
@@ -251,11 +250,5 @@ def serve(descriptor: int, writer: MessageWriter) -> None:
         writer.send({"error": [type(error).__name__, str(error)]})
 
 
-def main() -> None:
-    """Serve the parent process."""
-    with redirected_output() as out:
-        serve(sys.stdin.fileno(), MessageWriter(out))
-
-
 if __name__ == "__main__":
-    main()
+    serve_parent(serve)

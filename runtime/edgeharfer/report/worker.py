@@ -9,12 +9,11 @@ only this process.
 from __future__ import annotations
 
 import json
-import sys
 
 from edgeharfer.report.job import analyze_task
 from edgeharfer.report.settings import AnalysisSettings
 from edgeharfer.report.task import ReportTask
-from edgeharfer.report.worker_io import MessageWriter, input_ended, read_lines, redirected_output
+from edgeharfer.report.worker_io import MessageWriter, input_ended, read_lines, serve_parent
 from edgeharfer.runtime.errors import EdgeharferError
 
 
@@ -35,11 +34,5 @@ def serve(descriptor: int, writer: MessageWriter) -> None:
         writer.send({"error": [type(error).__name__, str(error)]})
 
 
-def main() -> None:
-    """Serve the parent process."""
-    with redirected_output() as out:
-        serve(sys.stdin.fileno(), MessageWriter(out))
-
-
 if __name__ == "__main__":
-    main()
+    serve_parent(serve)

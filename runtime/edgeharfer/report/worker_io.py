@@ -7,7 +7,7 @@ import json
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 PROGRESS_STEP = 0.01
@@ -45,6 +45,16 @@ def redirected_output() -> Iterator[IO[str]]:
     os.close(devnull)
     with os.fdopen(stdout, "w", encoding="ascii") as out:
         yield out
+
+
+def serve_parent(serve: Callable[[int, MessageWriter], None]) -> None:
+    """Serve the parent process.
+
+    Args:
+        serve: Reads requests from a descriptor and writes messages.
+    """
+    with redirected_output() as out:
+        serve(sys.stdin.fileno(), MessageWriter(out))
 
 
 def input_ended() -> bool:

@@ -1,0 +1,40 @@
+"""Stands in for `ray_driver`: the file "script" in the folder `work` says what each start of it does.
+
+Each line is for one start, the last one also for later starts. Its words are for one task each: "done" gives
+an outcome, "die" ends the process, "lost" says that Ray was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from edgeharfer.report.worker_io import MessageWriter, read_lines, serve_parent
+
+
+def serve(descriptor: int, writer: MessageWriter) -> None:
+    """Follow the script, and write the names of the tasks of each start to a file "start-N"."""
+    lines = read_lines(descriptor)
+    folder = Path(json.loads(next(lines))["work"])
+    script = (folder / "script").read_text().splitlines()
+    number = len(list(folder.glob("start-*")))
+    names: list[str] = []
+    for word in script[min(number, len(script) - 1)].split():
+        writer.send({"next": True})
+        task = json.loads(next(lines))
+        if task is None:
+            writer.send({"end": True})
+            return
+        names.append(task["input"]["name"])
+        (folder / f"start-{number}").write_text(" ".join(names))
+        if word == "die":
+            os._exit(1)
+        if word == "lost":
+            writer.send({"lost": "Ray: no room"})
+            return
+        writer.send({"outcome": {"place": task["input"]["place"], "name": names[-1], "folder": "x"}})
+
+
+if __name__ == "__main__":
+    serve_parent(serve)

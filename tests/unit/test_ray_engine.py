@@ -1,0 +1,47 @@
+"""The process that uses Ray is replaced if it ends, with the tasks that have no outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="needs the report extra")
+
+from edgeharfer.report import ray_engine
+from edgeharfer.report.inputs import find_inputs, plan_tasks
+from edgeharfer.report.ray_driver import RayOptions
+from edgeharfer.report.ray_engine import MAX_LOSSES, RayEngine
+from edgeharfer.runtime.errors import EdgeharferError
+
+
+@pytest.fixture(autouse=True)
+def stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "_MODULE", "ray_driver_stub")
+
+
+def analyse(folder: Path, *script: str) -> list[str]:
+    """The names of the outcomes of a, b and c."""
+    (folder / "script").write_text("\n".join(script))
+    for name in "abc":
+        (folder / f"{name}.mp4").write_text("")
+    tasks = plan_tasks(find_inputs(str(folder / f"{name}.mp4") for name in "abc"), folder / "out", {})
+    engine = RayEngine(RayOptions("{}", work=str(folder)))
+    return [outcome.name for outcome in engine.run(tasks, lambda *_: None, lambda: False)]
+
+
+def starts(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob("start-*"))]
+
+
+def test_tasks_without_an_outcome_are_given_to_the_next_process(tmp_path: Path) -> None:
+    assert analyse(tmp_path, "done die", "done lost", "done done") == ["a.mp4", "b.mp4", "c.mp4"]
+    assert starts(tmp_path) == ["a.mp4 b.mp4", "b.mp4 c.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize(("word", "reason"), [("die", "Ray ended unexpectedly"), ("lost", "Ray: no room")])
+def test_a_ray_that_never_gives_an_outcome_is_given_up(tmp_path: Path, word: str, reason: str) -> None:
+    times = MAX_LOSSES + 1
+    with pytest.raises(EdgeharferError, match=rf"{reason} \({times} times in a row\); run the same command"):
+        analyse(tmp_path, word)
+    assert starts(tmp_path) == ["a.mp4"] * times
