@@ -73,6 +73,14 @@ def test_an_uncertain_label_counts_where_the_teachers_find_it_likely() -> None:
     np.testing.assert_allclose(answers["fer8"], 1 / 8)
 
 
+def test_a_head_that_no_teacher_has_gets_no_target_for_uncertain_faces() -> None:
+    means = {"fer7": np.full(7, 1 / 7), "fer8": np.full(8, 1 / 8)}
+    found = uncertain_targets(
+        np.array([ANGRY]), {"fer7": np.full((1, 7), 1 / 7, np.float32)}, means, 0.5, 1.0
+    )
+    assert found["fer7"].sum() > 0 and found["fer8"].shape == (1, 8) and not found["fer8"].any()
+
+
 def test_rare_classes_are_drawn_more_often_and_the_shares_say_so() -> None:
     targets = HeadTargets({"fer7": rows(7, *[0] * 90, *[1] * 10)})
     plain = class_shares(targets)

@@ -14,6 +14,8 @@ from typing import Any
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.versions import all_installed
 
+RUN_MODEL = "model.keras"
+"""File of the trained model in the folder of a run."""
 TOOLS = ("edgeharfer", "keras", "tensorflow", "torch", "jax", "numpy", "opencv-python", "onnxruntime")
 """Distributions whose versions are recorded."""
 

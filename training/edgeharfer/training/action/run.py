@@ -14,7 +14,7 @@ import numpy as np
 from edgeharfer.runtime.staging import write_json
 from edgeharfer.training.action.card import TrainingRun, model_card
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, normalize_weights, write_history
+from edgeharfer.training.records import RUN_MODEL, class_table, environment, normalize_weights, write_history
 
 Row = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ CURVE_LABELS = {
 
 def save_run(out: Path, model: keras.Model, run: TrainingRun) -> None:
     """Write all artifacts of the run to the folder `out`."""
-    model.save(out / "model.keras")
+    model.save(out / RUN_MODEL)
     write_json(out / "labels.json", list(run.labels))
     write_json(out / "metrics.json", metrics(run))
     write_json(out / "package.json", package_facts(run))

@@ -30,6 +30,7 @@ from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.data import HeadTargets
 from edgeharfer.training.emotion.faces import Faces, to_fer_format
 from edgeharfer.training.emotion.kaggle import FER7, SIDE
+from edgeharfer.training.records import RUN_MODEL
 
 JOINED = ("angry", "disgust", "fear")
 """Classes that FER-2013's labels name more often than the FER+ voters, who say neutral, sad or surprise."""
@@ -61,7 +62,7 @@ class Teacher:
             facts = json.loads((self.folder / "package.json").read_text(encoding="utf-8"))
             spec = InputSpec(**facts["input"])
             temperatures = {one["head"]: one["temperature"] for one in facts["packages"].values()}
-            model = keras.models.load_model(self.folder / "model.keras")
+            model = keras.models.load_model(self.folder / RUN_MODEL)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"--teacher {self.folder}: no finished emotion run: {error}") from error
         parts = [
@@ -173,7 +174,8 @@ def uncertain_targets(
         lift: A label counts where a head finds it this many times as likely as on average.
 
     Returns:
-        Head -> targets (n, classes). Where the label does not count they are the answers, at their share.
+        Head of `means` -> targets (n, classes). Where the label does not count they are the answers, at their
+        share; zeros for a head without answers.
     """
     row = np.arange(len(labels))
     lifts = np.zeros(len(labels))
@@ -181,7 +183,7 @@ def uncertain_targets(
         known = labels < answer.shape[1]
         likely = answer[row[known], labels[known]] / means[head][labels[known]]
         lifts[known] = np.maximum(lifts[known], likely)
-    result = {}
+    result = {head: np.zeros((len(labels), len(shares)), np.float32) for head, shares in means.items()}
     for head, answer in answers.items():
         counts = (lifts >= lift) & (labels < answer.shape[1])
         rows = share * answer

@@ -18,6 +18,7 @@ from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.types import Floats
 from edgeharfer.training.lazy_keras import keras, layers
+from edgeharfer.training.records import RUN_MODEL
 from edgeharfer.training.registry import Tensor, emotion_network
 
 MOBILENETV1_BLOCKS = (
@@ -30,7 +31,6 @@ MOBILENETV2_BLOCKS = (
 """Expansion, channels, number and stride of the first of each group of blocks (Sandler et al. 2018)."""
 FACE_CONTRAST = 60.0
 """Standard deviation that a standardised face gets before the face network's first convolution, of 255."""
-RUN_MODEL = "model.keras"
 
 _INPUT = InputSpec(48, 48, "gray", "standardize")
 

@@ -23,7 +23,7 @@ from edgeharfer.training.emotion.data import TrainingData, make_targets, true_la
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.sheets import write_mistakes_sheet
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
-from edgeharfer.training.records import class_table, environment, normalize_weights, write_history
+from edgeharfer.training.records import RUN_MODEL, class_table, environment, normalize_weights, write_history
 from edgeharfer.training.temperature import fit_temperature
 
 PRIOR_EVENNESS = {"fer7": 0.0, "fer8": 0.5}
@@ -181,7 +181,7 @@ def save_run(
     history: list[dict[str, float]],
 ) -> None:
     """Write all artifacts of the run to the folder `out`."""
-    model.save(out / "model.keras")
+    model.save(out / RUN_MODEL)
     common = {
         "arch": recipe.arch,
         "input": spec,

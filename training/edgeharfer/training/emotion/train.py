@@ -229,16 +229,17 @@ def make_lessons(
     )  # fmt: skip
     plain = class_shares(targets)
     join_labels(targets, faces.labels, recipe.joined_share)
-    if teachers:
-        distil(targets, teach(teachers, faces.aligned), recipe.distillation)
+    number = len(faces.labels)
     if uncertain is not None:
-        more = uncertain_targets(
-            uncertain.labels, teach(teachers, uncertain.aligned), plain, recipe.distillation, recipe.min_lift
-        )
+        faces = faces.with_more(uncertain)
+    answers = teach(teachers, faces.aligned) if teachers else {}
+    distil(targets, {head: rows[:number] for head, rows in answers.items()}, recipe.distillation)
+    if uncertain is not None:
+        of_uncertain = {head: rows[number:] for head, rows in answers.items()}
+        more = uncertain_targets(uncertain.labels, of_uncertain, plain, recipe.distillation, recipe.min_lift)
         targets = HeadTargets(
             {head: np.concatenate([rows, more[head]]) for head, rows in targets.by_head.items()}
         )
-        faces = faces.with_more(uncertain)
     if not recipe.sampling_power:
         chances, offsets = None, {}
     else:

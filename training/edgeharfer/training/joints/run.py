@@ -38,7 +38,7 @@ from edgeharfer.training.joints.train import (
     train_head,
 )
 from edgeharfer.training.lazy_keras import keras
-from edgeharfer.training.records import environment, file_hash
+from edgeharfer.training.records import RUN_MODEL, environment, file_hash
 
 TRUE = "true joints"
 MAX_DELAY_S = 2.0
@@ -94,7 +94,7 @@ def train_joints(
         held_out_figures(fold, tracks, windows, out / f"fold-{number}.keras", recipe, report)
         for number, fold in enumerate(folds(tracks))
     ]
-    head = _trained(out / "model.keras", windows, recipe, report)
+    head = _trained(out / RUN_MODEL, windows, recipe, report)
     metrics = {
         "true_joints": clip_figures(classifier(head), test, recipe),
         "sources": {name: row for one in held for name, row in one["sources"].items()},
