@@ -30,7 +30,7 @@ def with_camera(use: Callable[[BrowserCamera], Awaitable[None]]) -> None:
 
 
 class FakeSocket:
-    """A page that sends these images, one each time it is told to, and then leaves."""
+    """A page that sends these images, one for each "next", and then leaves."""
 
     def __init__(self, *images: bytes) -> None:
         self.images, self.told = list(images), 0

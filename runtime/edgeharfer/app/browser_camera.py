@@ -1,7 +1,8 @@
 """The camera of a browser as a source: JPEG images that its page sends over a WebSocket, one at a time.
 
-The page sends an image when it is told "next", which it is told once the last image has been taken. So there
-is never a queue of old images, however slow the connection or this machine is. The images stay in memory.
+The page sends an image for each "next" that it receives, and the app sends "next" once the last image has
+been taken. So there is never a queue of old images, however slow the connection or this machine is. The
+images stay in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "browser camera"
 NEXT = "next"
-"""What the page is told when an image was taken."""
+"""Message to the page after an image has been taken."""
 MAX_IMAGE_BYTES = 1 << 20
 MAX_PIXELS = 1920 * 1080
 MAX_FPS = 30.0

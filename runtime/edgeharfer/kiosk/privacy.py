@@ -90,7 +90,7 @@ class PrivacyNotice:
     def observe(self, people: int) -> None:
         """Record how many people are in view."""
         self._confirmed = self._confirmed and self.given
-        if not self.declined:  # or whoever comes later would renew it
+        if not self.declined:  # otherwise the next visitor would renew it
             self._declined_s = -math.inf
         if people:
             self._seen_s = self._clock.monotonic()
