@@ -1,13 +1,14 @@
 """Stands in for `ray_driver`: the file "script" in the folder `work` says what each start of it does.
 
 Each line is for one start, the last one also for later starts. Its words are for one task each: "done" gives
-an outcome, "die" ends the process, "lost" says that Ray was lost.
+an outcome, "die" ends the process, "lost" says that Ray was lost, and "hang" does nothing for ever.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 from edgeharfer.report.worker_io import MessageWriter, read_lines, serve_parent
@@ -30,6 +31,8 @@ def serve(descriptor: int, writer: MessageWriter) -> None:
         (folder / f"start-{number}").write_text(" ".join(names))
         if word == "die":
             os._exit(1)
+        while word == "hang":
+            time.sleep(1)
         if word == "lost":
             writer.send({"lost": "Ray: no room"})
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,14 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "_MODULE", "ray_driver_stub")
 
 
-def analyse(folder: Path, *script: str) -> list[str]:
+def analyse(folder: Path, *script: str, stopping: Callable[[], bool] = lambda: False) -> list[str]:
     """The names of the outcomes of a, b and c."""
     (folder / "script").write_text("\n".join(script))
     for name in "abc":
         (folder / f"{name}.mp4").write_text("")
     tasks = plan_tasks(find_inputs(str(folder / f"{name}.mp4") for name in "abc"), folder / "out", {})
     engine = RayEngine(RayOptions("{}", work=str(folder)))
-    return [outcome.name for outcome in engine.run(tasks, lambda *_: None, lambda: False)]
+    return [outcome.name for outcome in engine.run(tasks, lambda *_: None, stopping)]
 
 
 def starts(folder: Path) -> list[str]:
@@ -45,3 +46,18 @@ def test_a_ray_that_never_gives_an_outcome_is_given_up(tmp_path: Path, word: str
     with pytest.raises(EdgeharferError, match=rf"{reason} \({times} times in a row\); run the same command"):
         analyse(tmp_path, word)
     assert starts(tmp_path) == ["a.mp4"] * times
+
+
+def test_a_process_that_hangs_is_ended_by_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "STOP_TIMEOUT_S", 0.2)
+    assert analyse(tmp_path, "hang", stopping=(tmp_path / "start-0").exists) == []
+
+
+def test_a_process_that_hangs_is_ended_by_an_error(tmp_path: Path) -> None:
+    def stopping() -> bool:
+        if (tmp_path / "start-0").exists():
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        analyse(tmp_path, "hang", stopping=stopping)

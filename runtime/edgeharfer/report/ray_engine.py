@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import chain
 from subprocess import DEVNULL, PIPE
 from typing import Any
@@ -17,6 +17,7 @@ from edgeharfer.report.ray_driver import RayOptions
 from edgeharfer.report.task import ReportTask
 from edgeharfer.report.workers import STOP_TIMEOUT_S, close_input, reported_error, send_line
 from edgeharfer.runtime.child import Child, child_command
+from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import EdgeharferError
 
 MAX_LOSSES = 5
@@ -115,15 +116,23 @@ class RayEngine:
 def _next_message(
     driver: Child, reader: ThreadPoolExecutor, stopping: Callable[[], bool]
 ) -> dict[str, Any] | None:
-    """Wait for a message; None if the process has ended. A stop closes its standard input."""
+    """Wait for a message; None if the process has ended.
+
+    A stop closes its standard input, and ends it if it has not ended STOP_TIMEOUT_S later.
+    """
     assert driver.process.stdout is not None
     line = reader.submit(driver.process.stdout.readline)
-    while True:
-        try:
-            found = line.result(_POLL_S)
-        except NotYet:
+    clock, end_s = SystemClock(), math.inf
+    try:
+        while not wait([line], _POLL_S).done:
             if stopping():
                 close_input(driver)
-            continue
-        message: dict[str, Any] | None = json.loads(found) if found else None
-        return message
+                end_s = min(end_s, clock.monotonic() + STOP_TIMEOUT_S)
+            if clock.monotonic() > end_s:
+                driver.process.kill()
+    except BaseException:  # its output, from which a thread reads, can be closed only once it has ended
+        driver.process.kill()
+        raise
+    found = line.result()
+    message: dict[str, Any] | None = json.loads(found) if found else None
+    return message
