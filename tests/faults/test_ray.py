@@ -93,7 +93,7 @@ def test_a_job_goes_on_after_its_process_was_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("part", ["raylet", "ray::DashboardAgent"])
+@pytest.mark.parametrize("part", ["raylet", "gcs_server", "ray::DashboardAgent"])
 def test_a_lost_ray_is_started_again(tmp_path: Path, part: str) -> None:
     job = start(tmp_path, a="fine", b="wait")
     assert job.stdout is not None

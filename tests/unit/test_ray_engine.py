@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from edgeharfer.report import ray_engine
 from edgeharfer.report.inputs import find_inputs, plan_tasks
 from edgeharfer.report.ray_driver import RayOptions
 from edgeharfer.report.ray_engine import MAX_LOSSES, RayEngine
+from edgeharfer.runtime.child import child_environment
 from edgeharfer.runtime.errors import EdgeharferError
 
 
@@ -46,6 +49,22 @@ def test_a_ray_that_never_gives_an_outcome_is_given_up(tmp_path: Path, word: str
     with pytest.raises(EdgeharferError, match=rf"{reason} \({times} times in a row\); run the same command"):
         analyse(tmp_path, word)
     assert starts(tmp_path) == ["a.mp4"] * times
+
+
+def test_ray_is_not_started_without_tasks(tmp_path: Path) -> None:
+    engine = RayEngine(RayOptions("{}", work=str(tmp_path / "a folder that the process would need")))
+    driver = engine._next_driver
+    assert list(engine.run([], lambda *_: None, lambda: False)) == []
+    assert driver is not None and driver.process.returncode is not None, "it has ended"
+
+
+@pytest.mark.parametrize("module", ["ray_driver", "ray_worker"])
+def test_processes_of_ray_import_neither_models_nor_decoders(module: str) -> None:
+    heavy = {"av", "cv2", "matplotlib", "numpy", "onnxruntime"}
+    code = f"import edgeharfer.report.{module}, sys; print({heavy} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=child_environment())
+    assert ended.stdout.strip() == "set()"
 
 
 def test_a_process_that_hangs_is_ended_by_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,6 @@ from edgeharfer.runtime.tasks import PACKAGE_TASKS
 if TYPE_CHECKING:
     from edgeharfer.report.combined import Table
     from edgeharfer.report.engine import Engine
-    from edgeharfer.report.job import ReportJob
     from edgeharfer.report.settings import AnalysisSettings
     from edgeharfer.report.task import ReportInput
 
@@ -126,6 +125,7 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
         raise click.UsageError("no inputs: pass files or folders, or --from LIST.txt")
     with needs_extra("report"):
         from edgeharfer.report.batch import Batch, Workload
+        from edgeharfer.report.engine import InProcess
         from edgeharfer.report.inputs import check_finite, find_inputs, plan_tasks
         from edgeharfer.report.manifest import JobManifest
         from edgeharfer.report.write import ensure_writable_folder
@@ -143,9 +143,10 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
     ensure_writable_folder(out)
     with contextlib.ExitStack() as stack:
         models = stack.enter_context(contextlib.ExitStack())
+        workers = _worker_engine(settings, options)  # Ray takes long to import
         job = models.enter_context(settings.open_job())
         report_settings = job.settings
-        if _in_workers(options):
+        if workers:
             models.close()  # they load their own
         stopping = stack.enter_context(stop_signals())
         progress = stack.enter_context(BatchProgress())
@@ -161,7 +162,8 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
             manifest.begin(options["engine"], options["workers"])
             stack.enter_context(_finished_job(out, options["table"], stopping))
         stack.callback(remove_all_abandoned, out)
-        left = Batch(_engine(settings, job, options), workload, progress, stopping, manifest, job.clock).run()
+        engine = workers or InProcess(job)
+        left = Batch(engine, workload, progress, stopping, manifest, job.clock).run()
     if left:  # so that a command after `&&` does not run without these reports
         click.get_current_context().exit(stopping.exit_code)
 
@@ -220,18 +222,16 @@ def _place(package: str) -> str:
     return str(Path(package).absolute()) if Path(package).is_dir() else package
 
 
-def _engine(settings: AnalysisSettings, job: ReportJob, options: dict[str, Any]) -> Engine:
-    from edgeharfer.report.engine import InProcess, local_engine
-
+def _worker_engine(settings: AnalysisSettings, options: dict[str, Any]) -> Engine | None:
+    """The engine for inputs that are analysed in other processes; None for this one."""
     if options["engine"] == "ray":
         from edgeharfer.report.ray_driver import RayOptions
         from edgeharfer.report.ray_engine import RayEngine
 
         asked = {name: options[name] for name in ("workers", "cpus", "gpus")}
         return RayEngine(RayOptions(settings.to_json(), options["ray_address"], **asked))
-    return local_engine(settings, options["workers"]) if _in_workers(options) else InProcess(job)
+    if (options["workers"] or 1) > 1:
+        from edgeharfer.report.engine import local_engine
 
-
-def _in_workers(options: dict[str, Any]) -> bool:
-    """Whether inputs are analysed in other processes than this one."""
-    return options["engine"] == "ray" or (options["workers"] or 1) > 1
+        return local_engine(settings, options["workers"])
+    return None

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from edgeharfer.report.job import ReportJob, analyze_task
 from edgeharfer.report.outcome import Outcome
 from edgeharfer.report.settings import AnalysisSettings
 from edgeharfer.report.task import ReportTask
+from edgeharfer.report.windowed import windowed
 from edgeharfer.report.workers import WorkerProcess
 from edgeharfer.runtime.clock import Clock, SystemClock
 
 ProgressCallback = Callable[[ReportTask, float], None]
 _POLL_S = 0.2
-T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -113,51 +113,6 @@ class LocalWorkers:
             threads.shutdown(cancel_futures=True)
             for worker in workers:
                 worker.close()
-
-
-def windowed(
-    tasks: Iterable[ReportTask],
-    submit: Callable[[ReportTask], Future[T]],
-    window: int,
-    poll: Callable[[], None],
-    stopping: Callable[[], bool],
-) -> Generator[T, None, None]:
-    """Keep at most `window` tasks submitted, and yield their results as they end.
-
-    Args:
-        tasks: Taken one at a time.
-        submit: Starts a task.
-        window: Most tasks that are submitted at a time.
-        poll: Called several times a second while waiting.
-        stopping: True ends the submission; submitted tasks are still awaited.
-
-    Raises:
-        EdgeharferError: Raised by a task.
-    """
-    ended: queue.SimpleQueue[Future[T]] = queue.SimpleQueue()
-    open_tasks, coming = 0, iter(tasks)
-    more = True
-    while True:
-        while more and open_tasks < window and not stopping():
-            task = next(coming, None)
-            if task is None:
-                more = False
-            else:
-                submit(task).add_done_callback(ended.put)
-                open_tasks += 1
-        if not open_tasks:
-            return
-        poll()
-        try:
-            future = ended.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
-        open_tasks -= 1
-        try:
-            yield future.result()
-        except Exception:
-            if not stopping():
-                raise
 
 
 def local_engine(settings: AnalysisSettings, workers: int) -> Engine:

@@ -1,7 +1,8 @@
 """A process that analyses inputs as Ray tasks, one each; `RayEngine` starts it.
 
 Ray schedules the tasks and repeats one whose worker is lost. Ray ends the process that uses it, without an
-error that could be caught, if a part of it is lost at the start; so it has a process of its own.
+error that could be caught, if a part of it is lost at the start; so it has a process of its own, which
+imports neither models nor decoders. Ray starts once the options are known.
 
 The first line on standard input holds the options. For each {"next": true} on standard output there is one
 more line, a task or null. Further messages are {"outcome": {…}}, {"error": [class, message]}, {"end": true}
@@ -25,8 +26,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.report.engine import windowed
 from edgeharfer.report.task import ReportTask
+from edgeharfer.report.windowed import windowed
 from edgeharfer.report.worker_io import MessageWriter, input_ended, read_lines, serve_parent
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError
@@ -227,6 +228,8 @@ def _absolute(task: ReportTask) -> ReportTask:
 
 def serve(descriptor: int, writer: MessageWriter) -> None:
     """Process tasks until there are no more."""
+    import ray  # noqa: F401 - while the command loads its models
+
     lines = read_lines(descriptor)
     first = next(lines, b"")
     if not first:

@@ -7,7 +7,7 @@ import math
 import secrets
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from itertools import chain
+from itertools import chain, islice
 from subprocess import DEVNULL, PIPE
 from typing import Any
 
@@ -32,6 +32,9 @@ _LOCAL_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # that of the command, not 15
     # Ray listens on all interfaces and would run the code of everybody who connects.
     "RAY_AUTH_MODE": "token",
+    # A server (GCS) that was killed does not come back; by default, the other processes wait for a minute.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    "RAY_enable_autoscaler_v2": "1",  # the process of version 1 is idle here, and takes a second to end
 }
 """For a Ray that the process starts."""
 
@@ -39,12 +42,15 @@ _LOCAL_ENVIRONMENT = {
 class RayEngine:
     """Analyses tasks with Ray.
 
+    The process that uses Ray imports it from now on, and starts it with the first task.
+
     Args:
         options: How Ray is used.
     """
 
     def __init__(self, options: RayOptions) -> None:
         self._options = options
+        self._next_driver: Child | None = self._start_driver()
         self._given: dict[str, ReportTask] = {}  # tasks without an outcome, by the place of the input
         self._ended, self._reason = False, ""
 
@@ -53,9 +59,12 @@ class RayEngine:
     ) -> Generator[Outcome, None, None]:
         self._given.clear()
         coming, losses = iter(tasks), 0
+        again = list(islice(coming, 1))
+        if not again:
+            self._driver().close()
+            return
         with ThreadPoolExecutor(1, "ray") as reader:
             while True:
-                again = list(self._given.values())
                 self._ended, self._reason = False, "Ray ended unexpectedly"
                 with self._driver() as driver:
                     for outcome in self._outcomes(driver, chain(again, coming), reader, stopping):
@@ -63,6 +72,7 @@ class RayEngine:
                         yield outcome
                 if self._ended or stopping():
                     return
+                again = list(self._given.values())
                 losses += 1
                 if losses > MAX_LOSSES:
                     raise EdgeharferError(
@@ -70,6 +80,11 @@ class RayEngine:
                     )
 
     def _driver(self) -> Child:
+        """The process that was started beforehand, or another one."""
+        driver, self._next_driver = self._next_driver or self._start_driver(), None
+        return driver
+
+    def _start_driver(self) -> Child:
         environment = dict(_ENVIRONMENT)
         if self._options.address is None:
             environment |= {**_LOCAL_ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
