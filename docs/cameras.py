@@ -9,8 +9,8 @@ whose processor time is not counted. Modes:
 - together: one `edgeharfer run` with all sources;
 - separate: one `edgeharfer run` for each source, at the same time;
 - one: one `edgeharfer run` with one source;
-- faults: like together, but the first source is killed, returns, freezes and resumes; the figures are the
-  rates of the others before, during and after.
+- faults: like together, but the first source is killed, falls silent, repeats one picture, sends garbage and
+  accepts connections without an answer, and returns after each of them; the figures are the rates of all in each phase.
 
 Memory is that of the main processes (RSS) and of all processes (PSS, where shared pages count once).
 """
@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -42,9 +43,13 @@ from edgeharfer.runtime.source import open_source
 
 WIDTH, HEIGHT, FPS = 640, 480, 30
 CLIP_S = 6
-PLAY, SILENT, DOWN = range(3)
+PLAY, SILENT, DOWN, FROZEN, GARBAGE, DEAF = range(6)
+FAULTS = {"killed": DOWN, "silent": SILENT, "frozen": FROZEN, "garbage": GARBAGE, "deaf": DEAF}
+"""What happens to the first source, by name. A deaf one accepts connections without an answer."""
 WARM_UP_S = 12.0
 """Seconds from the start of the processes until memory is read for the first time."""
+RETURN_S = 8.0
+"""Time for a source to return: the longest pause between attempts to connect is 5 s."""
 HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: video/h264\r\n\r\n"
 
 
@@ -71,6 +76,7 @@ def encode(clip: Path) -> list[bytes]:
 def serve(listeners: Sequence[socket.socket], films: Sequence[Sequence[bytes]], states: Any) -> None:
     """Send the film of each listener to its clients, frame by frame, until the process is ended."""
     selector = selectors.DefaultSelector()
+    noise = np.random.default_rng(0)
     for number, listener in enumerate(listeners):
         listener.setblocking(False)
         selector.register(listener, selectors.EVENT_READ, number)
@@ -80,12 +86,18 @@ def serve(listeners: Sequence[socket.socket], films: Sequence[Sequence[bytes]], 
     counts = [0] * len(listeners)
     while True:
         for key, _ in selector.select(max(0.0, min(due) - time.monotonic())):
-            viewers[key.data].join(key.fileobj.accept()[0])  # type: ignore[union-attr]
+            client = key.fileobj.accept()[0]  # type: ignore[union-attr]
+            viewers[key.data].join(client, states[key.data])
         for number, film in enumerate(films):
             if due[number] <= time.monotonic():
                 due[number] += 1 / FPS
-                count = counts[number]
-                viewers[number].send(film[count % len(film)], count % FPS == 0, states[number])
+                count, state = counts[number], states[number]
+                data = film[count % len(film)]
+                if state == FROZEN:
+                    data = film[0]  # a key frame
+                elif state == GARBAGE:
+                    data = noise.bytes(len(data))
+                viewers[number].send(data, count % FPS == 0, state)
                 counts[number] += 1
 
 
@@ -96,23 +108,24 @@ class Viewers:
         self._waiting: list[socket.socket] = []  # for a key frame
         self._clients: list[socket.socket] = []
 
-    def join(self, client: socket.socket) -> None:
+    def join(self, client: socket.socket, state: int) -> None:
         """Add a client."""
         client.settimeout(1.0)
-        with suppress(OSError):
-            client.sendall(HEAD)
+        if state != DEAF:
+            with suppress(OSError):
+                client.sendall(HEAD)
         self._waiting.append(client)
 
     def send(self, data: bytes, key: bool, state: int) -> None:
-        """Send a frame, or close the connections of a camera that is down."""
-        if key:
+        """Send a frame, or close the connections of a camera that is down or turns deaf."""
+        if key and state != DEAF:
             self._clients += self._waiting
             self._waiting = []
-        if state == DOWN:
+        if state == DOWN or (state == DEAF and self._clients):
             for client in (*self._clients, *self._waiting):
                 client.close()
             self._clients, self._waiting = [], []
-        for client in list(self._clients) if state == PLAY else ():
+        for client in list(self._clients) if state in (PLAY, FROZEN, GARBAGE) else ():
             try:
                 client.sendall(data)
             except OSError:
@@ -229,29 +242,42 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, Any]:
 def measure_faults(
     sources: Sequence[str], states: Any, seconds: float, options: Sequence[str]
 ) -> dict[str, Any]:
-    """Run with all sources while the first one is killed, returns, freezes and resumes.
+    """Run with all sources while the first one has each of FAULTS, and returns after each of them.
 
     Returns:
-        The results a second of the first source and of each other one, in each phase.
+        The results a second of each source in each phase, and by how
+        much the rate of any other source differs most from that before all faults, as a share.
     """
-    phases = (("before", PLAY), ("killed", DOWN), ("returned", PLAY), ("silent", SILENT), ("resumed", PLAY))
     rates: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "events.jsonl")
         run = start(sources, file, options)
         time.sleep(WARM_UP_S)
-        for name, state in phases:
+        rates["before"] = _rates(file, seconds)
+        for name, state in FAULTS.items():
             states[0] = state
             time.sleep(1.0)
-            first = len(_lines(file))
-            begun = time.monotonic()
-            time.sleep(seconds / len(phases))
-            lines, spent = _lines(file)[first:], time.monotonic() - begun
-            results = [line["source"] for line in lines if line["kind"] == "result"]
-            names = [line["source"] for line in _lines(file) if line["kind"] == "result"]
-            rates[name] = {one: round(results.count(one) / spent, 2) for one in sorted(set(names))}
+            rates[name] = _rates(file, seconds)
+            states[0] = PLAY
+            time.sleep(RETURN_S)
+            rates[f"after {name}"] = _rates(file, seconds)
         _stop([run])
-    return rates
+        first = next(line for line in _lines(file) if line["kind"] == "summary")
+    others = [one for one in rates["before"] if not one.endswith("camera0")]
+    worst = {
+        name: round(max(abs(found.get(one, 0) / rates["before"][one] - 1) for one in others), 3)
+        for name, found in rates.items()
+    }
+    return {"rates_hz": rates, "worst_of_the_others": worst, "connection": first.get("connection")}
+
+
+def _rates(file: Path, seconds: float) -> dict[str, float]:
+    """Return the results a second of each source from now on."""
+    seen, begun = len(_lines(file)), time.monotonic()
+    time.sleep(seconds)
+    spent = time.monotonic() - begun
+    found = [line["source"] for line in _lines(file)[seen:] if line["kind"] == "result"]
+    return {name: round(count / spent, 2) for name, count in sorted(Counter(found).items())}
 
 
 def main() -> None:
@@ -259,7 +285,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     parser.add_argument("--cameras", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="Of each mode, and of each phase of faults."
+    )
     parser.add_argument("--mode", default="together,separate,one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--options", default="", help="Further options of `edgeharfer run` in one word.")

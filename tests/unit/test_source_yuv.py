@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+
 import av
 import cv2
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
+from edgeharfer.runtime.cuts import CutDetector
 from edgeharfer.runtime.picture import BgrPicture, Image
 from edgeharfer.runtime.source.media_picture import (
     UPRIGHT,
@@ -113,6 +116,16 @@ def test_a_frozen_stream_is_found_without_a_conversion() -> None:
         for number, picture in enumerate(shown)
     ]
     assert seconds == [0.0, 1.0, 2.0, 0.0, 1.0]
+
+
+def test_a_picture_that_is_kept_for_comparisons_keeps_no_conversion() -> None:
+    picture = planes_of(gradient())
+    converted = weakref.ref(picture.bgr)
+    freezes, cuts = FreezeDetector(), CutDetector()
+    freezes.seconds(Frame(0, 0.0, 0.0, picture))
+    cuts.step(picture)
+    del picture
+    assert converted() is None
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p10le", "rgb24", "nv12", "gbrp", "gray16le", "yuv411p"])

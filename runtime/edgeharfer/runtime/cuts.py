@@ -64,7 +64,7 @@ class Thumbnail:
     def of(cls, picture: Picture) -> Thumbnail:
         """Reduce a picture of any size."""
         cells = cv2.resize(picture.sampled_grey(*_SAMPLES), CELLS, interpolation=cv2.INTER_AREA)
-        return cls(picture, np.asarray(cells, np.uint8))
+        return cls(picture.unconverted(), np.asarray(cells, np.uint8))
 
     @property
     def has_content(self) -> bool:

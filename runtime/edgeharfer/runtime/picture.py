@@ -50,6 +50,10 @@ class Picture(ABC):
         """Return the grey level of one pixel of each cell of a grid, uint8, (height, width)."""
         return np.asarray(cv2.cvtColor(self.sampled(width, height), cv2.COLOR_BGR2GRAY), np.uint8)
 
+    def unconverted(self) -> Picture:
+        """Return the same picture without conversions, which would take memory while it is kept."""
+        return self
+
     def equals(self, other: Picture) -> bool:
         """Return whether both pictures have the same pixels."""
         # A few rows differ for most pictures, which avoids the full comparison.

@@ -178,6 +178,7 @@ def main(descriptor: int) -> None:
     """
     from edgeharfer.runtime.source import reader, stream  # noqa: F401 - imported once for all readers
 
+    "localhost".encode("idna")  # imports what looking up a host name needs, which is a megabyte
     gc.collect()
     gc.freeze()  # keeps the memory shared
     pids: set[int] = set()

@@ -196,5 +196,5 @@ class FreezeDetector:
         """Return for how many seconds frames have been identical to this one; 0 for a new picture."""
         if self._picture is None or not self._picture.equals(frame.picture):
             self._since_s = frame.captured_s
-        self._picture = frame.picture
+        self._picture = frame.picture.unconverted()
         return frame.captured_s - self._since_s

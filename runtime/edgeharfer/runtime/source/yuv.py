@@ -105,6 +105,9 @@ class YuvPicture(Picture):
         luma = _sample(self._planes[0], width, height)
         return luma if self.layout.full_range else np.asarray(cv2.LUT(luma, _grey_levels()), np.uint8)
 
+    def unconverted(self) -> YuvPicture:
+        return YuvPicture(self.layout, self.data)
+
     def equals(self, other: Picture) -> bool:
         if not isinstance(other, YuvPicture):
             return super().equals(other)
