@@ -10,7 +10,8 @@ whose processor time is not counted. Modes:
 - separate: one `edgeharfer run` for each source, at the same time;
 - one: one `edgeharfer run` with one source;
 - faults: like together, but the first source is killed, falls silent, repeats one picture, sends garbage and
-  accepts connections without an answer, and returns after each of them; the figures are the rates of all in each phase.
+  accepts connections without an answer, and returns after each of them; the figures are the rates of all
+  sources in each phase, and by how much the rate of any other one falls.
 
 Memory is that of the main processes (RSS) and of all processes (PSS, where shared pages count once).
 """
@@ -245,8 +246,8 @@ def measure_faults(
     """Run with all sources while the first one has each of FAULTS, and returns after each of them.
 
     Returns:
-        The results a second of each source in each phase, and by how
-        much the rate of any other source differs most from that before all faults, as a share.
+        The results a second of each source in each phase, and the largest share by which the rate of
+        another source than the first one is below that before all faults.
     """
     rates: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -264,11 +265,11 @@ def measure_faults(
         _stop([run])
         first = next(line for line in _lines(file) if line["kind"] == "summary")
     others = [one for one in rates["before"] if not one.endswith("camera0")]
-    worst = {
-        name: round(max(abs(found.get(one, 0) / rates["before"][one] - 1) for one in others), 3)
+    falls = {
+        name: round(max(1 - found.get(one, 0) / rates["before"][one] for one in others), 3)
         for name, found in rates.items()
     }
-    return {"rates_hz": rates, "worst_of_the_others": worst, "connection": first.get("connection")}
+    return {"rates_hz": rates, "largest_fall_of_another": falls, "connection": first.get("connection")}
 
 
 def _rates(file: Path, seconds: float) -> dict[str, float]:
