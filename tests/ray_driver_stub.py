@@ -15,9 +15,15 @@ from edgeharfer.report.worker_io import MessageWriter, read_lines, serve_parent
 
 
 def serve(descriptor: int, writer: MessageWriter) -> None:
-    """Follow the script, and write the names of the tasks of each start to a file "start-N"."""
+    """Follow the script, and write the names of the tasks of each start to a file "start-N".
+
+    The folder for Ray, and whether there is one, is a line of the file "folders".
+    """
     lines = read_lines(descriptor)
-    folder = Path(json.loads(next(lines))["work"])
+    options = json.loads(next(lines))
+    folder = Path(options["work"])
+    with (folder / "folders").open("a") as used:
+        used.write(f"{Path(options['folder']).is_dir()} {options['folder']}\n")
     script = (folder / "script").read_text().splitlines()
     number = len(list(folder.glob("start-*")))
     names: list[str] = []

@@ -41,6 +41,9 @@ def starts(folder: Path) -> list[str]:
 def test_tasks_without_an_outcome_are_given_to_the_next_process(tmp_path: Path) -> None:
     assert analyse(tmp_path, "done die", "done lost", "done done") == ["a.mp4", "b.mp4", "c.mp4"]
     assert starts(tmp_path) == ["a.mp4 b.mp4", "b.mp4 c.mp4", "c.mp4"]
+    folders = [line.split(" ", 1) for line in (tmp_path / "folders").read_text().splitlines()]
+    assert [existed for existed, _ in folders] == ["True"] * 3
+    assert not any(Path(folder).exists() for _, folder in folders), "each is removed after its process"
 
 
 @pytest.mark.parametrize(("word", "reason"), [("die", "Ray ended unexpectedly"), ("lost", "Ray: no room")])

@@ -15,10 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
@@ -55,6 +52,7 @@ class RayOptions:
         workers: Most inputs that are analysed at a time; None for as many as the resources allow.
         cpus: CPUs that one input occupies.
         gpus: GPUs, or a share of one, that one input occupies.
+        folder: Folder for the logs and sockets of a Ray that is started on this machine.
         work: Module and name of the function that runs in Ray's workers with the settings and the values of a
             task, and returns those of the outcome.
     """
@@ -64,6 +62,7 @@ class RayOptions:
     workers: int | None = None
     cpus: float = 1.0
     gpus: float = 0.0
+    folder: str = ""
     work: str = "edgeharfer.report.ray_worker:analyze_in_worker"
 
     def to_json(self) -> str:
@@ -142,30 +141,29 @@ class RayDriver:
             RayLostError: It cannot be started.
         """
         handler, address = signal.getsignal(signal.SIGTERM), self.options.address
-        with _temporary_folder() as folder:
-            options = {} if address else self._local_options(folder)
-            try:
-                ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
-            except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-                reason = str(error).splitlines()[0]
-                if address is None:
-                    raise RayLostError(f"Ray cannot be started: {reason}") from error
-                raise ConfigError(f"--ray-address {address}: {reason}; start Ray there first") from error
-            finally:
-                # Ray replaces it with one that exits at once.
-                signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
-            try:
-                yield
-            finally:
-                ray.shutdown()
+        options = {} if address else self._local_options()
+        try:
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            if address is None:
+                raise RayLostError(f"Ray cannot be started: {reason}") from error
+            raise ConfigError(f"--ray-address {address}: {reason}; start Ray there first") from error
+        finally:
+            # Ray replaces it with one that exits at once.
+            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
-    def _local_options(self, folder: str) -> dict[str, Any]:
+    def _local_options(self) -> dict[str, Any]:
         workers = self.options.workers
         return {
             "num_cpus": None if workers is None else math.ceil(workers * self.options.cpus),
             "include_dashboard": False,
             "object_store_memory": _STORE_BYTES,
-            "_temp_dir": folder,
+            "_temp_dir": self.options.folder,
         }
 
 
@@ -188,18 +186,6 @@ class _NodeWatch:
         self._checked_s = now_s
         if not any(node["Alive"] for node in self._ray.nodes()):
             raise RayLostError("Ray: the node on this machine ended")
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """A folder for the logs and sockets of a Ray that this command starts, removed at the end."""
-    # The default folder of macOS makes paths that are too long for sockets.
-    place = "/tmp" if os.name == "posix" else None
-    folder = tempfile.mkdtemp(prefix="edgeharfer-ray-", dir=place)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import secrets
-from collections.abc import Callable, Generator, Iterable
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import chain, islice
 from subprocess import DEVNULL, PIPE
 from typing import Any
@@ -66,8 +71,9 @@ class RayEngine:
         with ThreadPoolExecutor(1, "ray") as reader:
             while True:
                 self._ended, self._reason = False, "Ray ended unexpectedly"
-                with self._driver() as driver:
-                    for outcome in self._outcomes(driver, chain(again, coming), reader, stopping):
+                with _temporary_folder() as folder, self._driver() as driver:
+                    options = replace(self._options, folder=folder)
+                    for outcome in self._outcomes(driver, options, chain(again, coming), reader, stopping):
                         losses = 0
                         yield outcome
                 if self._ended or stopping():
@@ -100,6 +106,7 @@ class RayEngine:
     def _outcomes(
         self,
         driver: Child,
+        options: RayOptions,
         tasks: Iterable[ReportTask],
         reader: ThreadPoolExecutor,
         stopping: Callable[[], bool],
@@ -107,7 +114,7 @@ class RayEngine:
         """Yield the outcomes of one process until it ends."""
         coming = iter(tasks)
         try:
-            send_line(driver, self._options.to_json())
+            send_line(driver, options.to_json())
             while message := _next_message(driver, reader, stopping):
                 if "next" in message:
                     task = None if stopping() else next(coming, None)
@@ -151,3 +158,15 @@ def _next_message(
     found = line.result()
     message: dict[str, Any] | None = json.loads(found) if found else None
     return message
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """A folder for a Ray on this machine, removed also if the process that uses it was killed."""
+    # The default folder of macOS makes paths that are too long for sockets.
+    place = "/tmp" if os.name == "posix" else None
+    folder = tempfile.mkdtemp(prefix="edgeharfer-ray-", dir=place)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
