@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,6 +59,12 @@ def test_ray_is_not_started_without_tasks(tmp_path: Path) -> None:
     engine = RayEngine(RayOptions("{}", work=str(tmp_path / "a folder that the process would need")))
     driver = engine._next_driver
     assert list(engine.run([], lambda *_: None, lambda: False)) == []
+    assert driver is not None and driver.process.returncode is not None, "it has ended"
+
+
+def test_the_process_ends_with_an_engine_that_never_ran() -> None:
+    with contextlib.closing(RayEngine(RayOptions("{}"))) as engine:
+        driver = engine._next_driver
     assert driver is not None and driver.process.returncode is not None, "it has ended"
 
 

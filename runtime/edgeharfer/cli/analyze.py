@@ -143,7 +143,7 @@ def analyze(inputs: tuple[str, ...], from_list: str | None, out: Path, **options
     ensure_writable_folder(out)
     with contextlib.ExitStack() as stack:
         models = stack.enter_context(contextlib.ExitStack())
-        workers = _worker_engine(settings, options)  # Ray takes long to import
+        workers = stack.enter_context(_worker_engine(settings, options))  # Ray takes long to import
         job = models.enter_context(settings.open_job())
         report_settings = job.settings
         if workers:
@@ -222,16 +222,21 @@ def _place(package: str) -> str:
     return str(Path(package).absolute()) if Path(package).is_dir() else package
 
 
-def _worker_engine(settings: AnalysisSettings, options: dict[str, Any]) -> Engine | None:
+@contextlib.contextmanager
+def _worker_engine(settings: AnalysisSettings, options: dict[str, Any]) -> Iterator[Engine | None]:
     """The engine for inputs that are analysed in other processes; None for this one."""
     if options["engine"] == "ray":
         from edgeharfer.report.ray_driver import RayOptions
         from edgeharfer.report.ray_engine import RayEngine
 
         asked = {name: options[name] for name in ("workers", "cpus", "gpus")}
-        return RayEngine(RayOptions(settings.to_json(), options["ray_address"], **asked))
-    if (options["workers"] or 1) > 1:
+        with contextlib.closing(
+            RayEngine(RayOptions(settings.to_json(), options["ray_address"], **asked))
+        ) as engine:
+            yield engine
+    elif (options["workers"] or 1) > 1:
         from edgeharfer.report.engine import local_engine
 
-        return local_engine(settings, options["workers"])
-    return None
+        yield local_engine(settings, options["workers"])
+    else:
+        yield None

@@ -66,7 +66,7 @@ class RayEngine:
         coming, losses = iter(tasks), 0
         again = list(islice(coming, 1))
         if not again:
-            self._driver().close()
+            self.close()
             return
         with ThreadPoolExecutor(1, "ray") as reader:
             while True:
@@ -84,6 +84,12 @@ class RayEngine:
                     raise EdgeharferError(
                         f"{self._reason} ({losses} times in a row); run the same command again to continue"
                     )
+
+    def close(self) -> None:
+        """End the process if no task was ever run; repeated calls have no effect."""
+        if self._next_driver is not None:
+            self._next_driver.close()
+            self._next_driver = None
 
     def _driver(self) -> Child:
         """The process that was started beforehand, or another one."""
