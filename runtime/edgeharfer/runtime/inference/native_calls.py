@@ -7,6 +7,7 @@ ONNX Runtime does between two operators, and the caller then gets a KeyboardInte
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class NativeCall:
         name: Name of the model.
         cancel: Asks the call to return.
         started_s: Start of the call, monotonic time.
+        thread: Identifier of the thread that makes the call.
         is_load: The model is being loaded, not run, so there are no results yet.
     """
 
@@ -29,6 +31,7 @@ class NativeCall:
     name: str
     cancel: Callable[[], None]
     started_s: float
+    thread: int
     is_load: bool = False
 
     def __enter__(self) -> None:
@@ -64,7 +67,7 @@ class NativeCalls:
         Raises:
             KeyboardInterrupt: The call was cancelled, or `stop` was called before it started.
         """
-        return NativeCall(self, name, cancel, time.monotonic(), is_load)
+        return NativeCall(self, name, cancel, time.monotonic(), threading.get_ident(), is_load)
 
     def stop(self) -> None:
         """Cancel all calls and refuse new ones."""
@@ -72,6 +75,13 @@ class NativeCalls:
             self._stopped_s = time.monotonic()
         for call in tuple(self._running):
             call.cancel()
+
+    def cancel_in(self, thread: int) -> bool:
+        """Cancel the calls of one thread, which then fail; return whether there were any."""
+        calls = [call for call in tuple(self._running) if call.thread == thread]
+        for call in calls:
+            call.cancel()
+        return bool(calls)
 
     def stuck(self, grace_s: float) -> NativeCall | None:
         """Return a call that has not returned within `grace_s` seconds after `stop`, or None."""
