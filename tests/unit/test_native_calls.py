@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import onnxruntime
 import pytest
 
 import tiny_models
+from edgeharfer.runtime import capture as capture_module
+from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS, NativeCalls
 from edgeharfer.runtime.inference.session import Session
+from edgeharfer.runtime.source.base import Source
+from edgeharfer.runtime.types import Frame
 
 PICTURE = np.ones((1, 16, 16, 1), np.float32)
 
@@ -69,6 +73,43 @@ def test_a_run_that_fails_by_itself_is_the_models_error() -> None:
     session = Session(graph(tiny_models.classifier()), "sound")
     with pytest.raises(ModelError, match="sound: cannot run"):
         session.run1(np.ones((1, 3), np.float32))
+
+
+class _Frames(Source):
+    """Gives frames without end."""
+
+    name = "frames"
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def read(self) -> Frame | None:
+        return Frame(0, 0.0, 0.0, np.zeros((2, 2, 3), np.uint8))
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_closing_a_capture_ends_a_run_without_end_in_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "_STOP_TIMEOUT_S", 0.1)
+    session, source, begun = plain(), _Frames(), threading.Event()
+
+    def precompute(frame: Frame, previous_s: float) -> None:
+        begun.set()
+        with suppress(ModelError, KeyboardInterrupt):
+            session.run1(PICTURE)
+
+    capture = Capture(source, pace="fast", precompute=precompute)
+    try:
+        capture.start()
+        assert begun.wait(20)
+        for _ in range(50):  # the first time the run may not have begun
+            capture.close()
+            if source.closed.wait(0.1):
+                break
+        assert source.closed.is_set()
+    finally:
+        NATIVE_CALLS.stop()  # also ends a run that `close` did not end
 
 
 def test_only_a_call_that_was_asked_to_return_is_stuck() -> None:

@@ -101,7 +101,7 @@ class ProgressDisplay(Closing):
             current.done += amount
             current.note = current.note if note is None else note
             current.title = current.title if title is None else title
-            if self._clock.monotonic() - self._drawn_s >= EVERY_S:
+            if self._thread is not None and self._clock.monotonic() - self._drawn_s >= EVERY_S:
                 self._draw()
 
     def end(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.closing import Closing
 from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 from edgeharfer.runtime.source.base import STALE_S, Source
 from edgeharfer.runtime.source.read_ahead import ReadAhead
 from edgeharfer.runtime.source.supervisor import SourceState, Supervisor
@@ -142,12 +143,17 @@ class Capture(Closing):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop reading and join the thread, within about 2 s. Remaining frames are discarded."""
+        """Stop reading and join the thread, within about 2 s. Remaining frames are discarded.
+
+        A call of a model in that thread that has not returned by then is cancelled.
+        """
         self.stop()
         if self._thread.ident is None:  # never started, so no thread closes the source
             self.source.close()
             return
         self._thread.join(_STOP_TIMEOUT_S)
+        if self._thread.is_alive() and NATIVE_CALLS.cancel_in(self._thread.ident):
+            self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
             _log.warning("%s: does not stop; it is closed once its current read returns", self.source.name)
 

@@ -26,11 +26,9 @@ class Clock(Protocol):
 class SystemClock:
     """The clocks of the operating system."""
 
-    def monotonic(self) -> float:
-        return time.perf_counter()
-
-    def wall(self) -> float:
-        return time.time()
+    # The functions themselves: they are called several times for each frame.
+    monotonic = staticmethod(time.perf_counter)
+    wall = staticmethod(time.time)
 
     def sleep(self, seconds: float) -> None:
         if seconds > 0:

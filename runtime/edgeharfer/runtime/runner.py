@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,21 +173,19 @@ class Runner:
     def _end(self, channel: Channel) -> None:
         """Record the end of one of several sources."""
         channel.over = True
-        with self._contained(channel):
+        try:
             channel.capture.next_frame(0.0)
+        except Exception as error:
+            self._contain(channel, error)
         self._outputs.refresh(self._status(channel))
 
-    @contextmanager
-    def _contained(self, channel: Channel) -> Iterator[None]:
+    def _contain(self, channel: Channel, error: Exception) -> None:
         """Let an error end only the source, if there are several; it is raised once all have ended."""
-        try:
-            yield
-        except Exception as error:
-            if len(self._channels) == 1:
-                raise
-            channel.over = True
-            _log.warning("%s; the other sources continue", _describe(channel, error))
-            self._error = self._error or error
+        if len(self._channels) == 1:
+            raise error
+        channel.over = True
+        _log.warning("%s; the other sources continue", _describe(channel, error))
+        self._error = self._error or error
 
     def _take_turn(self, channel: Channel, frame: Frame, started_s: float) -> bool:
         """Process a frame and write its result; return whether the run continues."""
@@ -199,8 +196,10 @@ class Runner:
         if not self._finish_photo(started_s):
             return False
         done = None
-        with self._contained(channel):
+        try:
             done = channel.process(frame)
+        except Exception as error:
+            self._contain(channel, error)
         if done is not None:
             self._write(channel, *done)
         if len(self._channels) > 1:

@@ -73,9 +73,14 @@ class LatencyHistogram:
 
     def add(self, milliseconds: float) -> None:
         """Add a sample."""
-        value = min(max(milliseconds, MIN_MS), MAX_MS)
+        value = milliseconds
+        if not MIN_MS <= value <= MAX_MS:
+            value = min(max(value, MIN_MS), MAX_MS)
         self._counts[min(BINS - 1, int(math.log(value / MIN_MS) / LOG_RATIO))] += 1
-        self._low, self._high = min(self._low, value), max(self._high, value)
+        if value < self._low:
+            self._low = value
+        if value > self._high:
+            self._high = value
 
     @property
     def count(self) -> int:

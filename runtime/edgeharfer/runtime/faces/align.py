@@ -43,10 +43,12 @@ def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np
     x, y = x - sin * crop.shift_y * side, y + cos * crop.shift_y * side
     width, height = size
     sx, sy = width / (side * crop.expand), height / (side * crop.expand)
-    turn = np.array([[cos * sx, sin * sx], [-sin * sy, cos * sy]])
     # Pixel centres: the middle of the crop is at (size - 1) / 2, and so is the middle of the box.
-    move = np.array([(width - 1) / 2, (height - 1) / 2]) - turn @ np.array([x - 0.5, y - 0.5])
-    return np.column_stack([turn, move])
+    x, y = x - 0.5, y - 0.5
+    return np.array([
+        [cos * sx, sin * sx, (width - 1) / 2 - (cos * sx * x + sin * sx * y)],
+        [-sin * sy, cos * sy, (height - 1) / 2 - (-sin * sy * x + cos * sy * y)],
+    ])  # fmt: skip
 
 
 def crop_face(image: Image, face: Face, crop: CropSpec, size: tuple[int, int]) -> Image:

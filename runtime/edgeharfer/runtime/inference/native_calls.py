@@ -7,27 +7,46 @@ ONNX Runtime does between two operators, and the caller then gets a KeyboardInte
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class NativeCall:
-    """A call in progress.
+    """A call in progress, which the `with` block of `NativeCalls.call` registers.
 
     Attributes:
+        calls: The registry.
         name: Name of the model.
         cancel: Asks the call to return.
         started_s: Start of the call, monotonic time.
+        thread: Identifier of the thread that makes the call.
         is_load: The model is being loaded, not run, so there are no results yet.
     """
 
+    calls: NativeCalls
     name: str
     cancel: Callable[[], None]
     started_s: float
+    thread: int
     is_load: bool = False
+
+    def __enter__(self) -> None:
+        # Registered before the check, so that either `stop` or this call sees the other.
+        self.calls._running.add(self)
+        if self.calls._stopped_s is not None:
+            self.calls._running.discard(self)
+            raise KeyboardInterrupt
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.calls._running.discard(self)
+        if isinstance(error, Exception) and self.calls._stopped_s is not None:
+            raise KeyboardInterrupt from error
 
 
 class NativeCalls:
@@ -37,7 +56,7 @@ class NativeCalls:
         self._running: set[NativeCall] = set()
         self._stopped_s: float | None = None
 
-    def call(self, name: str, cancel: Callable[[], None], *, is_load: bool = False) -> _Registered:
+    def call(self, name: str, cancel: Callable[[], None], *, is_load: bool = False) -> NativeCall:
         """Register a `with` block as one call.
 
         Args:
@@ -48,7 +67,7 @@ class NativeCalls:
         Raises:
             KeyboardInterrupt: The call was cancelled, or `stop` was called before it started.
         """
-        return _Registered(self, NativeCall(name, cancel, time.monotonic(), is_load))
+        return NativeCall(self, name, cancel, time.monotonic(), threading.get_ident(), is_load)
 
     def stop(self) -> None:
         """Cancel all calls and refuse new ones."""
@@ -56,6 +75,13 @@ class NativeCalls:
             self._stopped_s = time.monotonic()
         for call in tuple(self._running):
             call.cancel()
+
+    def cancel_in(self, thread: int) -> bool:
+        """Cancel the calls of one thread, which then fail; return whether there were any."""
+        calls = [call for call in tuple(self._running) if call.thread == thread]
+        for call in calls:
+            call.cancel()
+        return bool(calls)
 
     def stuck(self, grace_s: float) -> NativeCall | None:
         """Return a call that has not returned within `grace_s` seconds after `stop`, or None."""
@@ -67,27 +93,6 @@ class NativeCalls:
     def reset(self) -> None:
         """Allow calls again."""
         self._stopped_s = None
-
-
-class _Registered:
-    """The block of one call."""
-
-    def __init__(self, calls: NativeCalls, call: NativeCall) -> None:
-        self._calls, self._call = calls, call
-
-    def __enter__(self) -> None:
-        # Registered before the check, so that either `stop` or this call sees the other.
-        self._calls._running.add(self._call)
-        if self._calls._stopped_s is not None:
-            self._calls._running.discard(self._call)
-            raise KeyboardInterrupt
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._calls._running.discard(self._call)
-        if isinstance(error, Exception) and self._calls._stopped_s is not None:
-            raise KeyboardInterrupt from error
 
 
 NATIVE_CALLS = NativeCalls()

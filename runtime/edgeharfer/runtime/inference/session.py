@@ -57,6 +57,7 @@ class Session:
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self.inputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in inputs}
         self.outputs: Mapping[str, Shape] = {one.name: tuple(one.shape) for one in outputs}
+        self._output_names = list(self.outputs)
         self.provider: str = ":".join(filter(None, (session.get_providers()[0], device)))
         if any(one.type != "tensor(float)" for one in inputs):
             raise ModelError(f"{name}: an input is not float32; export the model again")
@@ -79,7 +80,7 @@ class Session:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, in the graph's order."""
-        return tuple(self.outputs)
+        return tuple(self._output_names)
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
         """Run the graph.
@@ -106,7 +107,7 @@ class Session:
         """Run a graph with one input and return its first output; row by row if its batch is fixed at 1."""
         if len(array) > 1 and self.input_shape[0] == 1:
             return np.concatenate([self.run1(row) for row in array[:, None]])
-        return self.run({self.input_name: array})[self.output_names[0]]
+        return self.run({self.input_name: array})[self._output_names[0]]
 
     def warm_up(self, shapes: Sequence[Sequence[int]]) -> None:
         """Run zeros of each shape twice, so that the first real run is as fast as the others.
@@ -136,7 +137,7 @@ class Session:
                 outputs = binding.run(feeds, options)
                 self._bindings[key] = binding  # Only kept if the run succeeds.
                 return outputs
-        plain: Sequence[Floats] = self._session.run(None, dict(feeds), options)
+        plain: Sequence[Floats] = self._session.run(self._output_names, feeds, options)
         return plain
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TextIO
 
 from edgeharfer.runtime.overlay.style import humanise, label_text
@@ -12,7 +13,7 @@ from edgeharfer.runtime.result import Result
 from edgeharfer.runtime.sinks.base import Sink, SinkOptions
 from edgeharfer.runtime.sinks.stream import is_writable
 from edgeharfer.runtime.stats import Status
-from edgeharfer.runtime.types import BACKGROUND, Frame, Reading
+from edgeharfer.runtime.types import BACKGROUND, Frame, Reading, ReadingStyle
 
 MIN_STABLE_RESULTS = 3
 """Number of results for which new labels must persist before they are printed."""
@@ -91,14 +92,19 @@ def describe(result: Result) -> str:
 
 def _labels(readings: Mapping[str, Reading]) -> list[str]:
     """Format the readings that have a label."""
-    return [_label(name, reading) for name, reading in readings.items() if reading.label is not None]
+    return [
+        _label(name, reading.label, reading.shown, reading.ready)
+        for name, reading in readings.items()
+        if reading.label is not None
+    ]
 
 
-def _label(task: str, reading: Reading) -> str:
+@lru_cache(maxsize=256)
+def _label(task: str, label: str, shown: ReadingStyle, ready: bool) -> str:
     """Format a label; it follows the name of its task unless it is a tag or the background."""
-    words, name = label_text(reading.label or "").lower(), humanise(task).lower()
-    if reading.shown == "line":
+    words, name = label_text(label).lower(), humanise(task).lower()
+    if shown == "line":
         return f"{name} {words}"
-    if reading.shown == "bar" and not reading.ready:
+    if shown == "bar" and not ready:
         return f"{name}: gathering"
-    return words if reading.shown == "tag" or reading.label == BACKGROUND else f"{name}: {words}"
+    return words if shown == "tag" or label == BACKGROUND else f"{name}: {words}"

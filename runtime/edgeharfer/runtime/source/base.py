@@ -163,6 +163,9 @@ class BaseSource(Source):
     """Base class that timestamps frames and serializes `read` and `close` with a lock."""
 
     def __init__(self, name: str, clock: Clock) -> None:
+        from edgeharfer.runtime.types import Frame  # imported here so that the registry needs no NumPy
+
+        self._make_frame = Frame
         self.name = name
         self.skipped: list[tuple[Path, str]] = []
         self._clock = clock
@@ -194,12 +197,10 @@ class BaseSource(Source):
         self, seq: int, pts_s: float | None, picture: Picture | Image, *, still: bool = False, file: str = ""
     ) -> Frame:
         """Make a frame captured now. pts_s: None for live input: the time since the first frame."""
-        from edgeharfer.runtime.types import Frame  # imported here so that the registry needs no NumPy
-
         now_s = self._clock.monotonic()
         if pts_s is None:
             pts_s = self._live_time.pts_s(now_s)
-        return Frame(seq, pts_s, now_s, picture, still, file)
+        return self._make_frame(seq, pts_s, now_s, picture, still, file)
 
 
 def size_of(bgr: Image) -> tuple[int, int]:

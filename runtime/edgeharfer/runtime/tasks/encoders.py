@@ -38,7 +38,7 @@ class Encoder(Protocol):
     memoryless: bool
 
     def encode(self, picture: Picture) -> Floats:
-        """Encode the picture of the next frame; returns float32, (row_size,)."""
+        """Encode the picture of the next frame, one at a time; returns float32, (row_size,)."""
 
     def features(self, window: Floats) -> Floats:
         """Return what the head reads of a window, (1, frames, row_size): (1, frames, feature_size)."""
@@ -72,9 +72,11 @@ class PictureEncoder:
         self.row_size = self.feature_size = shape[1] if isinstance(shape[1], int) else None
         # Sessions with device memory must be used by one thread at a time.
         self.memoryless = is_on_processor(session.provider)
+        # Used again, because the system would have to clear new memory of this size each time.
+        self._input = np.empty((1, *spec.shape), np.float32)
 
     def encode(self, picture: Picture) -> Floats:
-        features: Floats = self.session.run1(preprocess_picture(picture, self._spec))[0]
+        features: Floats = self.session.run1(preprocess_picture(picture, self._spec, self._input))[0]
         return features
 
     def features(self, window: Floats) -> Floats:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Floats
 
@@ -66,6 +65,7 @@ class LabelDecision:
         self._thresholds: Floats = np.array(
             [calm if label == BACKGROUND else threshold for label in labels], np.float32
         )
+        self._limits: list[float] = self._thresholds.tolist()
         self._hysteresis = hysteresis
         self.reset()
 
@@ -75,18 +75,20 @@ class LabelDecision:
 
     def choose(self, probs: Floats) -> tuple[str, float]:
         """Return the label and its probability; for "uncertain", the highest probability."""
-        reached = np.flatnonzero(probs >= self._thresholds)
-        if self._current is None or not self._is_stable(self._current, probs, reached):
-            self._current = int(reached[probs[reached].argmax()]) if len(reached) else None
+        values: list[float] = probs.tolist()
+        best, best_value = None, 0.0  # of the classes that reach their threshold
+        for label, (value, limit) in enumerate(zip(values, self._limits, strict=True)):
+            if value >= limit and (best is None or value > best_value):
+                best, best_value = label, value
+        if self._current is None or not self._is_stable(self._current, probs, best_value):
+            self._current = best
         if self._current is None:
-            return UNCERTAIN, float(probs.max())
-        return self._labels[self._current], float(probs[self._current])
+            return UNCERTAIN, max(values)
+        return self._labels[self._current], values[self._current]
 
-    def _is_stable(self, label: int, probs: Floats, reached: NDArray[np.int64]) -> bool:
-        """Return whether a label is nearly as probable as all that reach their threshold, and not far below
-        its own.
-        """
-        near_best = probs[label] + self._hysteresis >= probs[reached].max(initial=0.0)
+    def _is_stable(self, label: int, probs: Floats, best_value: float) -> bool:
+        """Return whether a label is nearly as probable as the best one, and not far below its threshold."""
+        near_best = probs[label] + self._hysteresis >= best_value
         return bool(near_best and probs[label] >= self._thresholds[label] - self._hysteresis / 2)
 
 

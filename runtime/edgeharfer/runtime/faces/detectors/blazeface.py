@@ -132,10 +132,10 @@ class BlazeFace(Detector):
         Returns:
             For each face, (8, 2) corners of the box and key points in pixels of the input, and its score.
         """
-        kept = np.flatnonzero(logits >= self._min_logit)
+        kept = (logits >= self._min_logit).nonzero()[0]
         if not kept.size:
             return []
-        scores = np.reciprocal(1 + np.exp(-logits[kept].clip(-SCORE_LIMIT, SCORE_LIMIT)))
+        scores = np.reciprocal(1 + np.exp(-np.minimum(logits[kept], SCORE_LIMIT)))
         points, places = raw[kept].reshape(-1, 2 + KEYPOINTS, 2), anchors[kept]
         center, half = points[:, 0] + places, points[:, 1] / 2
         points[:, 0], points[:, 1] = center - half, center + half
@@ -184,17 +184,20 @@ def weighted_nms(points: Floats, scores: Floats) -> list[tuple[Floats, float]]:
     Returns:
         Merged points and the best score of each group.
     """
-    order = np.argsort(-scores, kind="stable")
+    order = (-scores).argsort(kind="stable")
     points, scores = points[order], scores[order]
     joined = []
-    while scores.size:
+    while len(scores) > 1:
         near = iou_with(points[0, :2], points[:, :2]) > SAME_FACE_IOU
         near[0] = True
         weights = scores[near]
-        weights /= weights.sum()
+        weights /= np.add.reduce(weights)
         mean = np.dot(weights[None], points[near].reshape(len(weights), -1))
         joined.append((mean.reshape(points.shape[1:]), float(scores[0])))
-        points, scores = points[~near], scores[~near]
+        others = ~near
+        points, scores = points[others], scores[others]
+    if scores.size:  # the mean of one candidate is itself
+        joined.append((points[0], float(scores[0])))
     return joined
 
 
