@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 import tiny_patterns
+from edgeharfer.benchmark import tune
 from edgeharfer.benchmark.measure import Timing
+from edgeharfer.benchmark.paired import PairClock
 from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.benchmark.tune import (
     TuningResult,
@@ -155,7 +158,11 @@ def test_a_busy_machine_tunes_one_thread_and_says_so(
 
 
 def results(precision: str, threads: int, **times: float) -> list[TuningResult]:
-    return [TuningResult(Backend(name, precision, threads), value) for name, value in times.items()]
+    """A provider beats the CPU provider if its time is less."""
+    return [
+        TuningResult(Backend(name, precision, threads), value, value < times["cpu"])
+        for name, value in times.items()
+    ]
 
 
 def test_each_graph_gets_the_provider_that_is_fastest_for_it() -> None:
@@ -168,9 +175,32 @@ def test_each_graph_gets_the_provider_that_is_fastest_for_it() -> None:
     assert chosen == {name: {"encoder": "openvino", "head": "cpu"} for name in ("fp32", "int8")}
 
 
-def test_a_plugin_that_is_hardly_faster_is_not_worth_loading() -> None:
-    auto, chosen = choose_graphs({"model": results("fp32", 1, cpu=1.0, openvino=0.99)})
-    assert (auto, chosen) == (Backend("cpu", "fp32", 1), {"fp32": {"model": "cpu"}})
+def test_a_plugin_is_chosen_if_it_beats_the_cpu_and_not_by_its_median_alone() -> None:
+    plain = TuningResult(Backend("cpu", "fp32", 1), 1.0)
+    for beats, name in ((True, "openvino"), (False, "cpu")):
+        plugin = TuningResult(Backend("openvino", "fp32", 1), 0.98, beats)
+        assert choose_graphs({"model": [plain, plugin]})[1] == {"fp32": {"model": name}}
+
+
+def test_providers_that_beat_the_cpu_are_found_by_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    def spend(time_s: float) -> None:
+        nonlocal now_s
+        now_s += time_s
+
+    def timed(name: str, provider: str, time_s: float) -> Candidate:
+        return replace(candidate(provider, 1.0), name=name, run=partial(spend, time_s))
+
+    monkeypatch.setattr(tune, "PROCESSOR_TIME", PairClock(lambda: now_s, 0.0))
+    monkeypatch.setattr(tune, "WALL_TIME", PairClock(lambda: now_s, 0.0))
+    times = {("a encoder", "cpu"): 2.0, ("a encoder", "openvino"): 1.98, ("a encoder", "webgpu"): 1.0}
+    times |= {("a head", "cpu"): 1.0, ("a head", "openvino"): 1.01, ("a step", "openvino"): 0.1}
+    found = tune.winners([timed(*key, time_s) for key, time_s in times.items()])
+    assert {(name, backend.name) for name, backend in found} == {
+        ("a encoder", "openvino"),
+        ("a encoder", "webgpu"),
+    }
 
 
 def test_more_threads_must_pay_for_all_graphs_together() -> None:

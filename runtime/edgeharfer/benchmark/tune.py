@@ -6,7 +6,7 @@ machine does not change the choice; those on other devices by wall time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.benchmark.measure import Timing, measure
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
+from edgeharfer.benchmark.paired import PROCESSOR_TIME, WALL_TIME, is_faster
 from edgeharfer.benchmark.rows import Candidate
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
@@ -29,8 +30,6 @@ from edgeharfer.runtime.types import Floats
 
 MAX_TIME_RATIO = 0.85
 """More threads are chosen only if they reduce the time to this share, since they occupy more cores."""
-MAX_PLUGIN_RATIO = 0.97
-"""Another provider is chosen over the CPU provider only if it reduces the time to this share."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,12 @@ class TuningResult:
     Attributes:
         backend: The backend.
         median_ms: The time that is compared, see `comparable_ms`.
+        beats_cpu: Whether another provider than the CPU provider is faster than it, see `paired`.
     """
 
     backend: Backend
     median_ms: float
+    beats_cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ def tune_package(
     candidates = [one for one in package_candidates(package, setup) if one.asked is None]
     wrong = {**differing_providers(candidates), **wrong_int8(package)}
     kept = [one for one in candidates if (_provider(one), one.precision) not in wrong]
+    won = winners(kept)
     timings = measure([candidate.run for candidate in kept], runs, progress=progress)
-    results = _results(kept, timings)
+    results = _results(kept, timings, won)
     roles = package.manifest.roles
     graphs = {role: results[part_name(package.manifest.name, role)] for role in roles}
     auto, chosen = choose_graphs(graphs)
@@ -122,10 +124,29 @@ def choose_graphs(graphs: Mapping[str, Sequence[TuningResult]]) -> tuple[Backend
 
 
 def fastest_provider(results: Sequence[TuningResult]) -> TuningResult:
-    """Choose among providers; another one than the CPU provider must be faster by MAX_PLUGIN_RATIO."""
-    best = min(results, key=lambda result: result.median_ms)
-    plain = next((one for one in results if one.backend.name == "cpu"), best)
-    return best if best.median_ms < MAX_PLUGIN_RATIO * plain.median_ms else plain
+    """Choose among providers: the fastest of those that beat the CPU provider, else that one."""
+    plain = [one for one in results if one.backend.name == "cpu"]
+    faster = [one for one in results if one.beats_cpu]
+    return min(faster or plain or results, key=lambda result: result.median_ms)
+
+
+def winners(candidates: Sequence[Candidate]) -> set[tuple[str, Backend]]:
+    """Name and backend of each graph that is faster than on the CPU provider with as many threads.
+
+    One thread of the processor is compared by processor time, all else by wall time.
+    """
+    graphs = [one for one in candidates if not one.name.endswith(" step")]
+    plain = {(one.name, _options(one)): one for one in graphs if _provider(one) == "cpu"}
+    won = set()
+    for one in graphs:
+        other = plain.get((one.name, _options(one)))
+        if other is None or other is one:
+            continue
+        backend = _backend(one)
+        by_processor_time = runs_on_processor(backend) and (backend.threads or 1) == 1
+        if is_faster(one.run, other.run, PROCESSOR_TIME if by_processor_time else WALL_TIME):
+            won.add((one.name, backend))
+    return won
 
 
 def comparable_ms(timings: Mapping[Backend, Timing]) -> dict[Backend, float]:
@@ -214,19 +235,28 @@ def wrong_int8(package: Package) -> dict[tuple[str, str], str]:
     return {}
 
 
-def _results(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> dict[str, list[TuningResult]]:
+def _results(
+    candidates: Sequence[Candidate], timings: Sequence[Timing], won: Set[tuple[str, Backend]]
+) -> dict[str, list[TuningResult]]:
     """Results by the display name of the graph or step."""
     named: dict[str, dict[Backend, Timing]] = {}
     for candidate, timing in zip(candidates, timings, strict=True):
         named.setdefault(candidate.name, {})[_backend(candidate)] = timing
     return {
-        name: [TuningResult(backend, time_ms) for backend, time_ms in comparable_ms(measured).items()]
+        name: [
+            TuningResult(backend, time_ms, (name, backend) in won)
+            for backend, time_ms in comparable_ms(measured).items()
+        ]
         for name, measured in named.items()
     }
 
 
 def _run_options(result: TuningResult) -> tuple[int | None, str]:
     return result.backend.threads, result.backend.precision
+
+
+def _options(candidate: Candidate) -> tuple[int | None, str]:
+    return _backend(candidate).threads, candidate.precision
 
 
 def _outputs(candidate: Candidate) -> dict[str, Floats]:
