@@ -109,29 +109,39 @@ def cnn_lstm(batch: int | str = 1) -> onnx.ModelProto:
     )
 
 
-def cntk() -> onnx.ModelProto:
-    """A classifier of grey faces like FER+: opset 8, IR 3, constants among the inputs, own scaling."""
+def cntk(opset: int = 8) -> onnx.ModelProto:
+    """A classifier of grey faces like FER+: opset 8, IR 3, constants among the inputs, own scaling.
+
+    Before opset 7, the operators say that they broadcast, and that they are not trained.
+    """
+    old: dict[str, int] = {"broadcast": 1} if opset < 7 else {}
+    trained: dict[str, int] = {"is_test": 1} if opset < 7 else {}
     constants = {
         "Minus": np.array([127.5], np.float32),
         "Divide": np.array([127.5], np.float32),
         "w": weights(4, 1, 3, 3),
+        "g": 1 + weights(4, scale=0.1),
+        "o": weights(4, seed=1),
+        "m": weights(4, seed=2),
+        "v": np.linspace(0.5, 2.0, 4, dtype=np.float32),
         "shape": np.array([1, 4 * 16]),
         "k": weights(4 * 16, 8),
     }
     made = model(
         [
-            node("Sub", ["input", "Minus"], ["a"]),
-            node("Div", ["a", "Divide"], ["s"]),
+            node("Sub", ["input", "Minus"], ["a"], **old),
+            node("Div", ["a", "Divide"], ["s"], **old),
             node("Conv", ["s", "w"], ["c"], kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
-            node("MaxPool", ["c"], ["p"], kernel_shape=[4, 4], strides=[4, 4]),
-            node("Dropout", ["p"], ["d", "mask"], ratio=0.25),
+            node("BatchNormalization", ["c", "g", "o", "m", "v"], ["n"], spatial=1, **trained),
+            node("MaxPool", ["n"], ["p"], kernel_shape=[4, 4], strides=[4, 4]),
+            node("Dropout", ["p"], ["d", "mask"], ratio=0.25, **trained),
             node("Reshape", ["d", "shape"], ["f"]),
             node("MatMul", ["f", "k"], ["output"]),
         ],
         [1, 1, 16, 16],
         [1, 8],
         constants,
-        opset=8,
+        opset=opset,
     )
     made.ir_version = 3
     for name, value in constants.items():

@@ -82,12 +82,24 @@ def test_opsets_are_raised_but_never_lowered(tmp_path: Path, opset: int) -> None
     assert imported.notes == ({"opset": f"{opset}, converted to 17"} if opset < 17 else {})
 
 
-def test_the_form_of_ferplus(tmp_path: Path) -> None:
-    """Opset 8, constants among the inputs, a fixed batch, its own scaling."""
-    imported = check(file_of(tmp_path, foreign_models.cntk()), atol=1e-4)
+@pytest.mark.parametrize("opset", [6, 7, 8])
+def test_the_form_of_ferplus(tmp_path: Path, opset: int) -> None:
+    """Old opsets, constants among the inputs, a fixed batch, its own scaling, batch normalization."""
+    imported = check(file_of(tmp_path, foreign_models.cntk(opset)), atol=1e-4)
+    compared = ", and compared with its form in opset 7" if opset < 7 else ""
+    assert imported.notes["opset"] == f"{opset}, converted to 17{compared}"
     assert (imported.axes.shape, imported.scores, imported.batch) == ((1, 16, 16), (8,), None)
     assert imported.scaling == "Sub"
     assert "Dropout" not in operators(imported)
+
+
+def test_an_opset_that_nobody_converts_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    made = foreign_models.cntk(6)
+    made.opset_import[0].version = 2
+    with pytest.raises(
+        ModelError, match=r"has opset 2, older than ONNX Runtime runs .*: export the model again"
+    ):
+        convert_file(file_of(tmp_path, made))
 
 
 def test_a_batch_that_cannot_be_freed_is_stated(tmp_path: Path) -> None:

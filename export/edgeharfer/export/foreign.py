@@ -22,7 +22,16 @@ from edgeharfer.export import backend
 from edgeharfer.export.onnx_axes import Axes
 from edgeharfer.export.onnx_file import read_onnx
 from edgeharfer.export.onnx_graph import copy_model
-from edgeharfer.export.onnx_import import ImportedGraph, ImportOptions, import_graph, only_input, pick_output
+from edgeharfer.export.onnx_import import (
+    OLDEST_OPSET,
+    ImportedGraph,
+    ImportOptions,
+    import_graph,
+    only_input,
+    opset_of,
+    pick_output,
+    runnable,
+)
 from edgeharfer.export.original import OnnxOriginal, Original, TfliteOriginal
 from edgeharfer.export.tflite_file import read_tflite, tflite_to_onnx
 from edgeharfer.runtime.child import run_child, signal_name
@@ -117,8 +126,13 @@ def convert_file(file: ForeignFile) -> ImportedGraph:
         original: Original = TfliteOriginal(data, name, result)
         layout = "nhwc" if len(only_input(model, name).type.tensor_type.shape.dim) == 4 else "nthwc"
         return import_graph(model, name, file.options, original, layout=layout)
-    model = read_onnx(file.path)
-    return import_graph(copy_model(model), name, file.options, onnx_original(model, name, file.options))
+    read = read_onnx(file.path)
+    model = runnable(read, name)
+    made = import_graph(copy_model(model), name, file.options, onnx_original(model, name, file.options))
+    if model is not read:
+        how = f"converted to {opset_of(made.model)}, and compared with its form in opset {OLDEST_OPSET}"
+        made.notes["opset"] = f"{opset_of(read)}, {how}"
+    return made
 
 
 def onnx_original(model: Any, name: str, options: ImportOptions) -> OnnxOriginal:
@@ -133,7 +147,7 @@ def score_file(file: ForeignFile, inputs: Floats) -> Floats:
     if file.kind == "tflite":
         original: Original = TfliteOriginal(read_tflite(file.path), name, file.options.output)
     else:
-        original = onnx_original(read_onnx(file.path), name, file.options)
+        original = onnx_original(runnable(read_onnx(file.path), name), name, file.options)
     return np.stack([original.scores(one[None]).ravel() for one in inputs])
 
 

@@ -265,6 +265,26 @@ def opset_of(model: Any) -> int:
     return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
 
 
+def runnable(model: Any, name: str) -> Any:
+    """Return a graph as it is, or with the oldest opset that ONNX Runtime runs if its own is older.
+
+    Raises:
+        ModelError: It cannot be converted.
+    """
+    if (found := opset_of(model)) >= OLDEST_OPSET:
+        return model
+    model = copy_model(model)
+    model.ir_version = max(model.ir_version, 3)
+    try:
+        with backend.quiet():
+            return backend.load("onnx.version_converter").convert_version(model, OLDEST_OPSET)
+    except Exception as error:  # The converter raises RuntimeError and others for unknown operators.
+        raise ModelError(
+            f"{name}: has opset {found}, older than ONNX Runtime runs ({OLDEST_OPSET}), and cannot be "
+            f"converted: {first_line(error)}: export the model again with opset {OPSET}"
+        ) from error
+
+
 def _raise_opset(model: Any, name: str, notes: dict[str, str]) -> Any:
     """Convert an old graph to OPSET where a converter is known; a newer one stays as it is."""
     found, helper = opset_of(model), backend.load("onnx.helper")
