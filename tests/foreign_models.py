@@ -114,8 +114,8 @@ def cntk(opset: int = 8) -> onnx.ModelProto:
 
     Before opset 7, the operators say that they broadcast, and that they are not trained.
     """
-    old: dict[str, int] = {"broadcast": 1} if opset < 7 else {}
-    trained: dict[str, int] = {"is_test": 1} if opset < 7 else {}
+    old: dict[str, Any] = {"broadcast": 1} if opset < 7 else {}
+    trained: dict[str, Any] = {"is_test": 1} if opset < 7 else {}
     constants = {
         "Minus": np.array([127.5], np.float32),
         "Divide": np.array([127.5], np.float32),

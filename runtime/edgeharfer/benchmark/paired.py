@@ -71,7 +71,7 @@ def is_faster(run: Run, other: Run, clock: PairClock = PROCESSOR_TIME) -> bool:
 @cache
 def sign_test(wins: int, rounds: int) -> float:
     """Probability of at least so many wins in rounds that each end either way with the same probability."""
-    return sum(math.comb(rounds, count) for count in range(wins, rounds + 1)) / 2**rounds
+    return float(sum(math.comb(rounds, count) for count in range(wins, rounds + 1)) / 2**rounds)
 
 
 def _round(run: Run, other: Run, repeats: int, clock: PairClock, *, swap: bool) -> tuple[float, float]:
