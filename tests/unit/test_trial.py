@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from edgeharfer.evaluate import trial
 from edgeharfer.evaluate.trial import TRIAL_S, run_graphs, run_trial
 from edgeharfer.runtime import MissingExtra, ModelError, load_package, shipped_packages
 from edgeharfer.runtime.child import run_child
+from edgeharfer.runtime.inference.session import Session, Tensor
+from edgeharfer.runtime.types import Floats
 
 
 def test_a_sound_package_passes(tmp_path: Path) -> None:
@@ -28,6 +31,20 @@ def test_every_graph_of_a_package_runs(tmp_path: Path) -> None:
     for package in shipped_packages():
         if package.manifest.task == "faces":
             run_graphs(package)
+
+
+def test_detectors_get_pictures_of_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime 1.20 crashes on a picture of one pixel, of which the layers leave nothing."""
+    shapes: list[tuple[int, ...]] = []
+
+    class Recorded(Session):
+        def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
+            shapes.extend(array.shape for array in feeds.values())
+            return super().run(feeds)
+
+    monkeypatch.setattr("edgeharfer.runtime.inference.session.Session", Recorded)
+    run_graphs(load_package("face-yunet"))
+    assert shapes == [(1, 3, 320, 320)]
 
 
 def test_a_graph_that_never_ends_is_refused_at_the_deadline(tmp_path: Path) -> None:
