@@ -93,6 +93,30 @@ def test_dense_layers_with_8_bit_weights_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, expected, atol=0.02)
 
 
+def clips() -> bytes:
+    """A classifier of clips of four frames as a TensorFlow Lite file."""
+    keras.utils.set_random_seed(4)
+    layers = keras.layers
+    trunk = [layers.Conv2D(6, 3, strides=2, activation="relu"), layers.GlobalAveragePooling2D()]
+    spread = keras.initializers.RandomNormal(0, 2.0)
+    head = [layers.GlobalAveragePooling1D(), layers.Dense(3, activation="softmax", kernel_initializer=spread)]
+    given = keras.Input((4, SIDE, SIDE, 3), batch_size=1)
+    model = keras.Sequential([given, *(layers.TimeDistributed(one) for one in trunk), *head])
+    with backend.quiet():
+        return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+def test_clips_give_what_litert_gives(tmp_path: Path) -> None:
+    file = file_of(tmp_path, clips())
+    imported = convert_file(file)
+    assert (imported.axes.frames, imported.axes.order) == (4, "nthwc")
+    inputs = np.random.default_rng(6).uniform(-1, 1, (2, *imported.axes.shape)).astype(np.float32)
+    session = make_session(Graph.scan(imported.model.SerializeToString()))
+    expected = score_file(file, imported.axes.to_file(inputs))
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(session.run1(inputs), expected, atol=1e-5)
+
+
 def test_custom_operators_are_named(tmp_path: Path) -> None:
     """The same length as the name of an operator in the file's table of operators."""
     import flatbuffers
