@@ -403,6 +403,23 @@ def test_layers_that_need_code_are_named(tmp_path: Path, make: Any, message: str
     refused(tmp_path / f"m{ending}", tmp_path, message)
 
 
+class Subclassed(keras.Model):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(keras.ops.mean(x, (1, 2)))
+
+
+def test_a_subclassed_model_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    model = Subclassed()
+    model(np.zeros((1, 8, 8, 3), np.float32))
+    model.save(tmp_path / "m.keras")
+    message = r"its class 'Subclassed' is code, .*: save the model as a SavedModel"
+    refused(tmp_path / "m.keras", tmp_path, message)
+
+
 def change_config(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Rewrite the architecture inside a .keras file."""
     with zipfile.ZipFile(path) as archive:

@@ -44,6 +44,8 @@ _BEFORE_SCALING = (
 _CODE = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper")
 _CODE_PREFIXES = ("Jax", "Flax")
 _WEIGHTS = "model.weights.h5"
+_MODELS = ("Functional", "Model", "Sequential")
+"""Classes of whole models in Keras 2 and 3."""
 _KNOWN_MODULES = ("keras.", "tf_keras.", "tensorflow.keras.", "tensorflow.python.keras.")
 # Operators of a SavedModel that touch files or call back into Python.
 _UNSAFE_OPS = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc")
@@ -373,7 +375,12 @@ def _check_weights(group: Any, name: str) -> None:
 
 
 def _check_config(config: dict[str, Any], name: str) -> None:
-    """Refuse layers that contain code or are not part of Keras."""
+    """Refuse models and layers that contain code or are not part of Keras."""
+    if config.get("class_name", "Functional") not in _MODELS:
+        raise ModelError(
+            f"{name}: its class {config['class_name']!r} is code, which the file does not contain: save the "
+            "model as a SavedModel with model.export(FOLDER)"
+        )
     for part, layer in config_parts(config, "?"):
         class_name, module = part["class_name"], part.get("module")
         known = module in (None, "builtins") or f"{module}.".startswith(_KNOWN_MODULES)
