@@ -151,6 +151,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _dispatch(arguments: list[str]) -> int:
     """Invoke the command as click's `main` does, without its handling of Ctrl-C and broken pipes."""
     if "_EDGEHARFER_COMPLETE" in os.environ:  # shell completion request
+        import edgeharfer.cli.completion  # noqa: F401
+
         cli.main(arguments, prog_name="edgeharfer")
     try:
         with cli.make_context("edgeharfer", arguments, color=use_color()) as context, progress_shown():
