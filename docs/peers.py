@@ -99,7 +99,8 @@ def install(name: str, folder: Path) -> Path:
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    command = [uv, "pip", "install", "--quiet", "--reinstall-package", OURS, "--python", python]
+    command: list[str | Path] = [uv, "pip", "install", "--quiet", "--reinstall-package", OURS]
+    command += ["--python", python]
     if subprocess.run([*command, *REQUIREMENTS[name]], check=False).returncode:
         raise PeerError("it cannot be installed here")
     return python
