@@ -94,7 +94,7 @@ def command_parts(command: click.Command, path: str, level: int) -> Iterator[str
     yield f"```text\n{command.get_usage(context)}\n```"
     records = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
     rows = [f"| `{names}` | {cell(text)} |" for names, text in records]
-    yield "\n".join(["| option | |", "|---|---|", *rows])
+    yield "\n".join(["| option | meaning |", "|---|---|", *rows])
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             below = command.get_command(context, name)

@@ -68,7 +68,7 @@ class LazyGroup(Group):
 @click.version_option(package_name="edgeharfer")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def cli(debug: bool) -> None:
-    """Recognise what people in front of a camera do and how they feel, on the device itself."""
+    """Recognise human actions and facial emotions in video, on the device itself."""
 
 
 def main() -> None:
