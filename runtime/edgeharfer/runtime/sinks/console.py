@@ -100,5 +100,5 @@ def _label(task: str, reading: Reading) -> str:
     if reading.shown == "line":
         return f"{name} {words}"
     if reading.shown == "bar" and not reading.ready:
-        return f"{name}: gathering"
+        return f"{name}: warming up"
     return words if reading.shown == "tag" or reading.label == BACKGROUND else f"{name}: {words}"
