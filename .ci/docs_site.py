@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: pages that are made from other files, and checks of the finished site.
+"""Hooks of MkDocs: pages that are made from other files, accessibility, and checks of the finished site.
 
 Added to the pages in docs/ are README.md and other files of the repository, a page for each command from
 click, a tutorial for each script in examples/, and a page for each name that `edgeharfer.runtime` exports.
@@ -94,7 +94,7 @@ def command_parts(command: click.Command, path: str, level: int) -> Iterator[str
     yield f"```text\n{command.get_usage(context)}\n```"
     records = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
     rows = [f"| `{names}` | {cell(text)} |" for names, text in records]
-    yield "\n".join(["| option | |", "|---|---|", *rows])
+    yield "\n".join(["| option | meaning |", "|---|---|", *rows])
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             below = command.get_command(context, name)
@@ -158,6 +158,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         parts += [_linked(markdown[end : fence.start()], here, page.file.src_uri), fence[0]]
         end = fence.end()
     return "".join([*parts, _linked(markdown[end:], here, page.file.src_uri)])
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Remove the heads of tables that have no words, and make other empty heads of columns cells."""
+    html = re.sub(r"<thead>\s*<tr>(\s*<th[^>]*></th>)+\s*</tr>\s*</thead>\s*", "", html)
+    return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", html)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Give the theme's search a name for screen readers."""
+    return output.replace('role="dialog"', 'role="dialog" aria-label="Search"')
 
 
 def repository_path(page: str) -> str:

@@ -1,10 +1,11 @@
 """Run one system on faces or clips and print a JSON object; docs/peers.py runs this in each environment.
 
-python docs/peer_process.py SYSTEM DIR FRAMES CLIP...
+python docs/peer_process.py SYSTEM DIR FRAMES LIMIT CLIP...
 
 DIR has <set>/<class>/<picture>, and of each clip the first FRAMES frames are used. In sets called "whole…"
 the picture is the face; in the others the largest face found is classified, and the whole picture if none is
-found.
+found. After LIMIT seconds of processor time the process stops and prints what it has. Network connections are
+refused, so a library that downloads its model fails.
 
 It imports only the standard library, OpenCV and the system that it runs.
 """
@@ -157,12 +158,22 @@ SYSTEMS: dict[str, Callable[[], Any]] = {
 }
 
 
-def faces(system: Peer, folder: Path) -> dict[str, Any]:
-    """Count the labels of a set by class, and the pictures in which a face was found."""
+def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook that raises an error for each network connection."""
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise OSError(
+            f"it needs a download: it asked for {arguments[-1 if event == 'socket.connect' else 0]}"
+        )
+
+
+def faces(system: Peer, folder: Path, limit_s: float) -> dict[str, Any] | None:
+    """Count the labels of a set by class, and the pictures with a face; None if the time limit is reached."""
     import cv2
 
     counts, found = defaultdict[str, Counter[str]](Counter), 0
     for path in sorted(folder.glob("*/*")):
+        if time.process_time() > limit_s:
+            return None
         bgr = cv2.imread(str(path))
         assert bgr is not None, f"{path} cannot be read"
         whole = (0, 0, bgr.shape[1], bgr.shape[0])
@@ -174,12 +185,17 @@ def faces(system: Peer, folder: Path) -> dict[str, Any]:
     return {"found": found, "counts": counts}
 
 
-def clips(system: Any, frames: int, paths: list[str]) -> dict[str, Any]:
-    """Measure the frames, processor time and frames with a face of clips; the first ten frames warm up."""
+def clips(system: Any, frames: int, limit_s: float, paths: list[str]) -> dict[str, Any]:
+    """Measure the frames, processor time and frames with a face of clips; the first ten frames warm up.
+
+    No further clip is started once the time limit is reached.
+    """
     deque(islice(system.clip(paths[0]), 10), maxlen=0)
     count = with_face = 0
     start_s = time.process_time()
     for path in paths:
+        if time.process_time() > limit_s:
+            break
         for seen in islice(system.clip(path), frames):
             count += 1
             with_face += seen > 0
@@ -196,16 +212,18 @@ def peak_mib() -> float:
 
 def main() -> None:
     """Print what was measured, as the last line."""
-    name, folder, frames, *paths = sys.argv[1:]
+    name, folder, frames, limit, *paths = sys.argv[1:]
+    limit_s = float(limit)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.addaudithook(refuse_network)
     with contextlib.redirect_stdout(sys.stderr):
         system = SYSTEMS[name]()
         start_cpu_s = time.process_time()
-        measured = clips(system, int(frames), paths)
+        measured = clips(system, int(frames), limit_s, paths)
         cost = {**measured, "start_cpu_s": start_cpu_s, "peak_mib": peak_mib()}
-        sets = Path(folder).glob("*") if isinstance(system, Peer) else ()
-        found = {one.name: faces(system, one) for one in sorted(sets)}
-    print(json.dumps({"clips": cost, "sets": found}))
+        folders = sorted(Path(folder).glob("*")) if isinstance(system, Peer) else []
+        sets = {one.name: faces(system, one, limit_s) for one in folders}
+    print(json.dumps({"clips": cost, "sets": sets, "finished": time.process_time() <= limit_s}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Measure edgeharfer beside other libraries for docs/peers.md: python docs/peers.py
 
 The libraries whose wheels contain their models are installed with uv, each in an environment of its own below
---environments, and run on the same faces and clips. The figures are stored in docs/benchmarks/peers.json, and
-the tables of the page are written from that file; --page only writes the page.
+--environments, and run on the same faces and clips, each within a limit of processor time. A library that
+fails is listed with the reason. The figures are stored in docs/benchmarks/peers.json, and the tables of the
+page are written from that file; --page only writes the page. If a run is interrupted, the same command
+continues it: until it is complete, its figures are in partial.json below --environments.
 
 --data has `fer2013/fer2013-train-val.zip`, `fer2013/fer2013new.csv`, `faces-rare/<class>/` and `clips/`.
 """
@@ -19,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,18 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
     "facial-emotion-recognition": ("facial-emotion-recognition==0.3.4",),
 }
 """Name of a library -> what is installed. Their packages contain the weights."""
+
+DOWNLOADS: Mapping[str, str] = {
+    "deepface": "downloads its weights when it is first used",
+    "py-feat": "downloads its weights when it is first used",
+    "libreface": "downloads its weights when it is first used",
+    "rmn": "downloads its weights when it is first used",
+    "uniface": "downloads its weights when it is first used",
+    "emotiefflib": "downloads its weights when it is first used",
+    "hsemotion-onnx": "downloads its weights when it is first used",
+    "MediaPipe": "needs a model file that is downloaded separately (face blendshapes)",
+}
+"""Name of a library that cannot run without a network after installation -> the reason."""
 
 
 def write_sets(data: Path, folder: Path, every: int) -> None:
@@ -85,7 +99,10 @@ def install(name: str, folder: Path) -> Path:
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *REQUIREMENTS[name]], check=True)
+    command: list[str | Path] = [uv, "pip", "install", "--quiet", "--reinstall-package", OURS]
+    command += ["--python", python]
+    if subprocess.run([*command, *REQUIREMENTS[name]], check=False).returncode:
+        raise PeerError("it cannot be installed here")
     return python
 
 
@@ -96,10 +113,16 @@ def installed_mib(folder: Path) -> float:
 
 
 def measure(python: Path, system: str, *arguments: str | Path) -> dict[str, Any]:
-    """Run docs/peer_process.py, and return its JSON object."""
+    """Run docs/peer_process.py, and return its JSON object; a library that fails raises PeerError."""
     command: list[str | Path] = [python, HERE / "peer_process.py", system, *arguments]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise PeerError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+class PeerError(Exception):
+    """A library could not be installed or run; the text is the reason."""
 
 
 def evaluate(python: Path, package: str, folder: Path, scratch: Path) -> dict[str, Any]:
@@ -130,29 +153,51 @@ def table_of(counts: Mapping[str, Mapping[str, int]]) -> Counts:
     return np.array([[counts.get(truth, {}).get(label, 0) for label in LABELS] for truth in LABELS])
 
 
-def run_all(
-    data: Path, environments: Path, names: Iterable[str], every: int, frames: int
-) -> Iterator[dict[str, Any]]:
-    """Measure the libraries on the same files, and yield the figures of each."""
-    clips = sorted(path for path in (data / "clips").iterdir() if path.is_file())
-    with tempfile.TemporaryDirectory() as temporary:
-        scratch, sets = Path(temporary), Path(temporary, "sets")
-        write_sets(data, sets, every)
-        for name in names:
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure the libraries on the same files, or continue a measurement that was interrupted.
+
+    Returns:
+        Machine, settings, the figures of each system, and the reason for each library that failed.
+    """
+    settings = {"every": options.every, "frames": options.frames, "limit_s": options.limit_s}
+    partial = options.environments / "partial.json"
+    figures: dict[str, Any] = {"machine": machine(), "settings": settings, "systems": {}, "failed": {}}
+    if partial.exists():
+        earlier = json.loads(partial.read_text(encoding="utf-8"))
+        figures = earlier if earlier["settings"] == settings else figures
+    with tempfile.TemporaryDirectory() as scratch:
+        write_sets(options.data, Path(scratch, "sets"), options.every)
+        for name in REQUIREMENTS:
+            if name in figures["systems"] or name in figures["failed"]:
+                continue
             print(f"{name} ...", flush=True)
-            systems: dict[str, Any] = {}
-            python = install(name, environments / name)
-            measured = measure(python, name, sets, str(frames), *clips)
-            found = {one: accuracy(table_of(set_["counts"])) for one, set_ in measured["sets"].items()}
-            size = installed_mib(environments / name)
-            systems[name] = {"clips": measured["clips"], "installed_mib": size, **found}
-            if name == OURS:
-                systems[EVERY_FRAME] = {
-                    "clips": measure(python, EVERY_FRAME, sets, str(frames), *clips)["clips"]
-                }
-                for package in PACKAGES:
-                    systems[package] = {one: evaluate(python, package, sets / one, scratch) for one in SETS}
-            yield systems
+            try:
+                figures["systems"] |= measure_one(name, options, Path(scratch))
+            except PeerError as error:
+                print(f"{name}: {error}", flush=True)
+                figures["failed"][name] = str(error)
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(figures), encoding="utf-8")
+    partial.unlink()
+    return figures
+
+
+def measure_one(name: str, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Measure one library, and with ours also the packages and every frame: figures by system."""
+    clips = sorted(path for path in (options.data / "clips").iterdir() if path.is_file())
+    sets, limits = scratch / "sets", (str(options.frames), str(options.limit_s))
+    python = install(name, options.environments / name)
+    measured = measure(python, name, sets, *limits, *clips)
+    found = {one: accuracy(table_of(set_["counts"])) for one, set_ in measured["sets"].items() if set_}
+    size = installed_mib(options.environments / name)
+    systems = {
+        name: {"clips": measured["clips"], "installed_mib": size, "finished": measured["finished"], **found}
+    }
+    if name == OURS:
+        systems[EVERY_FRAME] = {"clips": measure(python, EVERY_FRAME, sets, *limits, *clips)["clips"]}
+        for package in PACKAGES:
+            systems[package] = {one: evaluate(python, package, sets / one, scratch) for one in SETS}
+    return systems
 
 
 def machine() -> dict[str, Any]:
@@ -161,18 +206,20 @@ def machine() -> dict[str, Any]:
 
 
 def faces_table(figures: Mapping[str, Any]) -> list[str]:
-    """The table of accuracies."""
+    """The table of accuracies; a set that was not finished has a dash."""
     systems = figures["systems"]
-    rows = [name for name in systems if "rare" in systems[name]]
-    sizes = [f"{text}, n = {systems[rows[0]][name]['n']:,}" for name, text in SETS.items()]
+    rows = [name for name in systems if any(one in systems[name] for one in SETS)]
+    sizes = [f"{text}, n = {systems[PACKAGES[0]][name]['n']:,}" for name, text in SETS.items()]
     lines = [f"| | {' | '.join(sizes)} |", "|---" * 4 + "|"]
     for name in rows:
-        cells = [
-            f"{100 * systems[name][one]['top1']:.1f} % ({100 * systems[name][one]['recall']:.1f} %)"
-            for one in SETS
-        ]
+        cells = [percentages(systems[name].get(one)) for one in SETS]
         lines.append(f"| {title(name)} | {' | '.join(cells)} |")
     return lines
+
+
+def percentages(found: Mapping[str, float] | None) -> str:
+    """Accuracy and mean recall of a set as a cell."""
+    return f"{100 * found['top1']:.1f} % ({100 * found['recall']:.1f} %)" if found else "–"
 
 
 def clips_table(figures: Mapping[str, Any]) -> list[str]:
@@ -182,7 +229,7 @@ def clips_table(figures: Mapping[str, Any]) -> list[str]:
         "| | frames with a face | CPU ms a frame | x ours | CPU s to start | memory | installed |",
         "|---" * 7 + "|",
     ]
-    ours_s = systems[OURS]["clips"]["cpu_s"]
+    ours_s = per_frame_s(systems[OURS]["clips"])
     for name in (OURS, EVERY_FRAME, *(name for name in REQUIREMENTS if name != OURS)):
         if name not in systems:
             continue
@@ -190,8 +237,8 @@ def clips_table(figures: Mapping[str, Any]) -> list[str]:
         size = systems[name].get("installed_mib")
         cells = [
             f"{one['with_face']} of {one['frames']}",
-            f"{one['cpu_s'] / one['frames'] * 1e3:.2f}",
-            f"{one['cpu_s'] / ours_s:.1f}",
+            f"{per_frame_s(one) * 1e3:.2f}",
+            f"{per_frame_s(one) / ours_s:.1f}",
             f"{one['start_cpu_s']:.1f}",
             f"{one['peak_mib']:.0f} MiB",
             f"{size:,.0f} MiB" if size else "the same",
@@ -200,21 +247,53 @@ def clips_table(figures: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def per_frame_s(clips: Mapping[str, float]) -> float:
+    """Processor time of a frame."""
+    return clips["cpu_s"] / clips["frames"]
+
+
+def unmeasured_table(figures: Mapping[str, Any]) -> list[str]:
+    """The libraries that have no figures, or not all, each with the reason."""
+    reasons = dict(DOWNLOADS) | figures["failed"]
+    for name, system in figures["systems"].items():
+        if not system.get("finished", True):
+            reasons[name] = f"was stopped after {figures['settings']['limit_s']:,} s of processor time"
+    rows = [
+        f"| {title(name) if name in REQUIREMENTS else code(name)} | {reason} |"
+        for name, reason in reasons.items()
+    ]
+    return ["| library | why |", "|---|---|", *rows]
+
+
+def code(name: str) -> str:
+    """The name of a package as code; MediaPipe is a product's name."""
+    return f"`{name}`" if name.islower() else name
+
+
 def title(name: str) -> str:
     """The name of a row, with the version of a library."""
-    version = "".join(re.findall(r"==(\S+)", " ".join(REQUIREMENTS.get(name, ()))))
+    version = "".join(re.findall(r"==(\S+)", REQUIREMENTS.get(name, ("",))[0]))
     package, _, rest = name.partition(", ")
     return f"`{package}`{f' {version}' if version else ''}{f', {rest}' if rest else ''}"
 
 
+def samples(figures: Mapping[str, Any]) -> list[str]:
+    """How many pictures and frames were used, and where."""
+    host, settings = figures["machine"], figures["settings"]
+    share = "Every picture" if settings["every"] == 1 else f"One picture in {settings['every']}"
+    return [
+        f"{host['date']}, {host['cores']} cores ({host['architecture']}). {share} of each set was used,",
+        f"and the first {settings['frames']} frames of each clip.",
+    ]
+
+
 def page(text: str, figures: Mapping[str, Any]) -> str:
     """The text of the page with the tables of these figures."""
-    host = figures["machine"]
-    when = [f"{host['date']}, {host['cores']} cores ({host['architecture']})."]
     for name, lines in {
+        "machine": samples(figures),
         "faces": faces_table(figures),
         "clips": clips_table(figures),
-        "machine": when,
+        "unmeasured": unmeasured_table(figures),
     }.items():
         body = "\n".join([BEGIN.format(name), "", *lines, "", END])
         text = re.sub(f"{re.escape(BEGIN.format(name))}.*?{END}", lambda _: body, text, flags=re.DOTALL)  # noqa: B023
@@ -222,21 +301,20 @@ def page(text: str, figures: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure the given libraries, or all, and write the page."""
+    """Measure all libraries, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data", metavar="DIR")
     parser.add_argument("--environments", type=Path, default=Path(".venv-peers"), metavar="DIR")
-    parser.add_argument("--system", choices=list(REQUIREMENTS), action="append", help="only this; repeatable")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture only")
     parser.add_argument("--frames", type=int, default=1000, metavar="N", help="at most N frames of each clip")
+    parser.add_argument(
+        "--limit-s", type=int, default=1800, metavar="S", help="at most S seconds of processor time a library"
+    )
     parser.add_argument("--page", action="store_true", help="only write the page")
     options = parser.parse_args()
-    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {"systems": {}}
     if not options.page:
-        names = options.system or REQUIREMENTS
-        for measured in run_all(options.data, options.environments, names, options.every, options.frames):
-            figures = {"machine": machine(), "systems": figures["systems"] | measured}
-            FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        FIGURES.write_text(json.dumps(measure_all(options), indent=1) + "\n", encoding="utf-8")
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
 
 

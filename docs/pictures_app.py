@@ -16,7 +16,7 @@ from films import write_film
 
 HERE = Path(__file__).parent
 SECONDS = 8
-ACTION = "document.getElementById('action').textContent !== 'Gathering motion …'"
+ACTION = "document.getElementById('action').textContent !== 'Warming up …'"
 RUNS = "document.getElementById('live-state').textContent === 'Demo'"
 MESSAGE = "[...document.querySelectorAll('#people .message')].some(line => line.textContent)"
 

@@ -5,6 +5,8 @@ are from those of Keras. An action model (a recurrent layer over `TimeDistribute
 frame is encoded once.
 
 The argument is a model of faces with seven classes. Without it, a small one with random weights is made.
+
+It needs `pip install '.[cpu,export]'`.
 """
 
 import json

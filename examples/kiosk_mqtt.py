@@ -7,6 +7,8 @@ Home Assistant needs no configuration: connect its MQTT integration to the same 
 its sensors below `homeassistant/`, and they appear as a device.
 
 The arguments are the host and port of a broker, such as mosquitto on this machine: `localhost 1883`.
+
+It needs `pip install '.[cpu,kiosk]'`.
 """
 
 import json

@@ -5,6 +5,8 @@ pictures were prepared in training, or what the classes are called, so that is g
 with `run`, `analyze`, the app and `Pipeline`.
 
 The argument is a model of faces with seven classes. Without it, a small one with random weights is made.
+
+It needs `pip install '.[cpu,export]'`.
 """
 
 import subprocess

@@ -6,6 +6,8 @@ each with a folder for each of the seven classes, as FER-2013 has them.
 The argument is such a folder. Without it, small pictures with stripes are made, on which a training only
 takes seconds; what it learns from them is of no use. All settings of a training are in its recipe:
 `edgeharfer train emotion --help`.
+
+It needs `pip install '.[cpu,export,train]'`.
 """
 
 import subprocess

@@ -3,6 +3,8 @@
 `edgeharfer analyze` writes charts, tables and a PDF. `summary.json` has the same figures for programs.
 
 The argument is a video or a folder. Without it, the demo is analysed for three seconds.
+
+It needs `pip install '.[cpu,report]'`.
 """
 
 import json

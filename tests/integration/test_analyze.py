@@ -211,7 +211,7 @@ def test_options_can_stand_in_a_file(clips: Path, tmp_path: Path) -> None:
     assert (summary["method"]["fps"], summary["input"]["samples"], summary["input"]["frames"]) == (10, 5, 15)
     assert "action" not in summary["method"]["models"]
     assert images_in(folder / "report.pdf") == 5 + 2
-    assert "This report holds pictures of the input" in text_of(folder / "report.pdf")
+    assert "This report contains pictures of the input" in text_of(folder / "report.pdf")
 
 
 def test_pictures_in_a_folder_are_one_report(tmp_path: Path) -> None:

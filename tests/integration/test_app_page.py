@@ -264,7 +264,7 @@ def test_what_is_not_known_is_told_in_words_and_without_figures(page: Page) -> N
     told = page.run(RENDER)
     assert told["actions"] == [
         ["–", "", False],
-        ["Gathering motion …", "", False],
+        ["Warming up …", "", False],
         ["Not sure", "", False],
         ["No action", "", True],
         ["Biking", "81 %", False],

@@ -169,7 +169,7 @@ def test_the_figures_of_the_strip(monkeypatch: pytest.MonkeyPatch) -> None:
         (Action("Biking", 0.81, ready=True), ["Biking", "81%"]),
         (Action(UNCERTAIN, 0.31, ready=True), ["Not sure", ""]),
         (Action(BACKGROUND, 1.0, ready=True), ["No action"]),
-        (Action(UNCERTAIN, 0.0, ready=False), ["Gathering motion…", ""]),
+        (Action(UNCERTAIN, 0.0, ready=False), ["Warming up…", ""]),
     ],
 )
 def test_the_action_bar_says_what_it_knows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import pytest
 pytest.importorskip("matplotlib", reason="needs the report extra")
 pytest.importorskip("pypdf", reason="needs the report extra")
 
+from axe import problems
+from chromium import Browser
 from edgeharfer.report.charts.book import ChartBook
 from edgeharfer.report.content.edition import ReportEdition
 from edgeharfer.report.gallery import Gallery
@@ -111,15 +114,33 @@ def test_hostile_names_are_text() -> None:
     page.encode("utf-8")
 
 
-def test_pictures_are_in_it_only_where_they_were_asked_for() -> None:
-    made = report({1: "hhhh"})
+def thumbnails(made: Report) -> ReportEdition:
+    """An edition with pictures."""
     gallery = Gallery()
     for sample in made.recording.samples:
         noise = np.random.default_rng(sample.frame).integers(0, 255, (200, 320, 3), np.uint8)
         gallery.add(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
+    return ReportEdition("3 May 2027", gallery)
+
+
+@pytest.mark.needs("Chromium")
+def test_it_is_accessible_in_a_browser(tmp_path: Path) -> None:
+    made = report({1: "hhhhnn?nhhss", 2: "   aaahhh   "}, " " * 8 + "BBBB")
+    file = tmp_path / "report.html"
+    file.write_text(report_html(made, ChartBook(made), thumbnails(made)), encoding="utf-8")
+    with Browser(tmp_path / "profile") as browser:
+        page = browser.open(file.as_uri())
+        page.until("document.readyState === 'complete' && !!document.querySelector('main')")
+        assert problems(page) == []
+        assert page.run("document.documentElement.scrollWidth <= innerWidth"), "too wide for a phone"
+        assert page.complaints == []
+
+
+def test_pictures_are_in_it_only_where_they_were_asked_for() -> None:
+    made = report({1: "hhhh"})
     photos = [
         [attrs for _, attrs in page.all("img") if attrs["src"].startswith("data:image/jpeg")]
-        for page in (outline(made), outline(made, ReportEdition("3 May 2027", gallery)))
+        for page in (outline(made), outline(made, thumbnails(made)))
     ]
     assert [len(found) for found in photos] == [0, 4 + 1]
     assert photos[1][-1]["alt"] == "Face of Person 1"

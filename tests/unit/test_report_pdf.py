@@ -200,7 +200,7 @@ def test_no_name_breaks_a_page(name: str) -> None:
 
 def test_very_many_segments_are_cut_and_it_is_said() -> None:
     found = pages_of(report({1: " " * 600}, "BA" * 300))
-    assert "The first 400 of 600; actions.csv holds them all." in " ".join(found)
+    assert "The first 400 of 600; all are in actions.csv." in " ".join(found)
 
 
 def test_pictures_have_a_table_instead_of_a_course() -> None:

@@ -24,7 +24,7 @@ def faces(*labels: str | None) -> tuple[TrackedFace, ...]:
         (Action("BoxingPunchingBag", 0.9, ready=True), "no face · action: boxing punching bag"),
         (Action(UNCERTAIN, 0.3, ready=True), "no face · action: not sure"),
         (Action(BACKGROUND, 0.9, ready=True), "no face · no action"),
-        (Action(UNCERTAIN, 0.0, ready=False), "no face · action: gathering"),
+        (Action(UNCERTAIN, 0.0, ready=False), "no face · action: warming up"),
         (None, "no face"),  # off, or a photograph
     ],
 )

@@ -1,4 +1,4 @@
-"""Reading of ONNX files from other tools, with weights that stand in files beside them."""
+"""Reading of ONNX files from other tools, with weights in separate files."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class OnnxOriginal:
             raise ModelError(f"{self._name}: ONNX Runtime cannot run it: {first_line(error)}") from error
         values = np.asarray(values)
         if values.dtype.kind not in "fiu":
-            raise ModelError(f"{self._name}: its output {self._result!r} holds no numbers")
+            raise ModelError(f"{self._name}: its output {self._result!r} is not numeric")
         whole = self._batch > 1 and values.shape[:1] == (self._batch,)
         return np.asarray(values[:1] if whole else values, np.float32)
 

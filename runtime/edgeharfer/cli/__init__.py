@@ -68,7 +68,7 @@ class LazyGroup(Group):
 @click.version_option(package_name="edgeharfer")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def cli(debug: bool) -> None:
-    """Recognise what people in front of a camera do and how they feel, on the device itself."""
+    """Recognise human actions and facial emotions in video, on the device itself."""
 
 
 def main() -> None:
@@ -151,6 +151,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _dispatch(arguments: list[str]) -> int:
     """Invoke the command as click's `main` does, without its handling of Ctrl-C and broken pipes."""
     if "_EDGEHARFER_COMPLETE" in os.environ:  # shell completion request
+        import edgeharfer.cli.completion  # noqa: F401
+
         cli.main(arguments, prog_name="edgeharfer")
     try:
         with cli.make_context("edgeharfer", arguments, color=use_color()) as context, progress_shown():

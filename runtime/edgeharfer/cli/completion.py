@@ -1,4 +1,7 @@
-"""Completion of package, task and source names in the shell."""
+"""Completion of package, task and source names in the shell.
+
+Importing this module also corrects two of click's shells, whose output is read wrongly by click's own script.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,27 @@ import re
 from collections.abc import Callable
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, FishComplete, ZshComplete, add_completion_class
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+@add_completion_class
+class ZshWithFiles(ZshComplete):
+    """Completes names and files together.
+
+    An item is three lines, and click's script drops empty ones: that of a file that is not typed yet.
+    """
+
+    def format_completion(self, item: CompletionItem) -> str:
+        return super().format_completion(CompletionItem(item.value or "_", item.type, item.help))
+
+
+@add_completion_class
+class FishWithHelp(FishComplete):
+    """Shows the whole help of an item; click's script cuts it at the first comma."""
+
+    source_template = FishComplete.source_template.replace("split", "split --max 1")
 
 
 def complete_package(task: str | None = None, *, off: bool = False) -> Complete:

@@ -38,9 +38,9 @@ def list_packages(as_json: bool) -> None:
         return
     for package in shipped_packages():
         manifest = package.manifest
-        spec = manifest.input
+        spec, count = manifest.input, len(manifest.labels)
         click.echo(
-            f"{manifest.name:18} {manifest.task:8} {len(manifest.labels):3} classes  "
+            f"{manifest.name:18} {manifest.task:8} {f'{count:2} classes' if count > 1 else '':10}  "
             f"{spec.width}x{spec.height} {spec.color:4}  "
             f"{'/'.join(manifest.files)}  {megabytes(package):.1f} MB"
         )

@@ -74,7 +74,7 @@ RECORDING = ("camera", "source", "label", "seconds", "countdown", "view", "fulls
 def teach(data: tuple[Path, ...], **options: Any) -> None:
     """Create an action package from a few clips per class, without TensorFlow.
 
-    DATA holds folders of <class>/<clip>, or is a recording from the camera.
+    DATA is a folder of <class>/<clip>, or a recording from the camera.
 
     Five clips per class are a good start, in the places and by the people that the camera will see. The
     package is usable with --action, and its receipt has the accuracy on clips that were left out.

@@ -82,7 +82,7 @@ def plausible_orders(
     Args:
         classes: Classes of the data.
         outputs: Number of outputs of the model.
-        recorded: Orders that stand in the file or beside it, by where they do.
+        recorded: Orders that are recorded in the file or next to it, by where they do.
     """
     names = {canonical(name): name for name in classes}
     found = [

@@ -69,7 +69,7 @@ def find_fits(
     Args:
         package: The model as a package, with any labels and normalization.
         path: Folder or zip of labelled pictures or clips.
-        recorded: Orders of labels that stand in the file or beside it.
+        recorded: Orders of labels that are recorded in the file or next to it.
         variants: The inputs to try, see `input_variants`.
         split: Name of the split; None chooses the test split.
         ferplus: Table of FER+ votes that replace the folder names.

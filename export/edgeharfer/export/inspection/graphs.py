@@ -79,7 +79,7 @@ def describe_onnx(path: Path) -> ModelDescription:
         scaling=_onnx_scaling(graph, inputs[0].name if inputs else ""),
         ending=_onnx_ending(graph),
         labels=_onnx_labels(model),
-        notes=["its weights stand in files beside it (external data)"] if external else [],
+        notes=["its weights are in separate files (external data)"] if external else [],
     ).completed()
 
 

@@ -186,7 +186,7 @@ export class Live {
 
   renderAction(action, off) {
     const known = action?.ready && !quiet(action.label);
-    setText(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Off") : !action.ready ? "Gathering motion …" : words(action.label));
+    setText(part("action"), off ? "–" : !action ? (this.about.actions ? "–" : "Off") : !action.ready ? "Warming up …" : words(action.label));
     part("action").classList.toggle("quiet", !known);
     setText(part("action-score"), known ? percent(action.score) : "");
     part("action-bar").style.width = known ? percent(action.score).replace(" ", "") : "0";

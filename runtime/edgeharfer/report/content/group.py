@@ -128,7 +128,7 @@ def _confidence_text(report: Report) -> str:
 def _share_table(report: Report) -> DataTable:
     """The share of each label, for everybody and for each person."""
     names = [*main_labels(report.labels, report.group), UNCERTAIN]
-    header = ["", *(shortened(label_name(name), 10) for name in names)]
+    header = ["Person", *(shortened(label_name(name), 10) for name in names)]
     rows = [_share_line("Everybody", report.group, names)]
     rows += [_share_line(person_name(person.track), person.measures, names) for person in report.shown]
     return DataTable("Share of each emotion", header, rows, [1.3, *[1.0] * len(names)])
@@ -139,7 +139,7 @@ def _share_line(name: str, measures: Statistics, labels: Sequence[str]) -> list[
 
 
 def _people_table(report: Report) -> DataTable:
-    header = ["", "First seen", "Last seen", "Time seen", "Coverage"]
+    header = ["Person", "First seen", "Last seen", "Time seen", "Coverage"]
     header += ["Confidence", "Strength", label_name(UNCERTAIN), "Transitions"] if report.labels else []
     rows = []
     for person in report.shown:

@@ -108,7 +108,7 @@ def method(report: Report) -> list[str]:
             "<b>Coverage</b> is the fraction of the samples in which a face was in view. <b>Confidence</b> "
             f"is the mean probability of the best class after smoothing. {_strength(report)}A "
             "<b>transition</b> is a change from one named label to another in one track; “not sure” in "
-            "between is skipped. All figures can be computed from frames.csv, which holds the probabilities "
+            "between is skipped. All figures can be computed from frames.csv, which has the probabilities "
             "before and after smoothing and the labels."
         )
     if report.method.action and report.only is None:
@@ -234,7 +234,7 @@ def cut_off(count: int, file: str) -> list[Block]:
     """A remark that a table does not hold all of its `count` lines, if so."""
     if count <= MAX_ROWS:
         return []
-    return [Paragraph(f"The first {MAX_ROWS} of {count}; {file} holds them all.", small=True)]
+    return [Paragraph(f"The first {MAX_ROWS} of {count}; all are in {file}.", small=True)]
 
 
 def limits(report: Report) -> list[str]:
@@ -264,7 +264,5 @@ def limits(report: Report) -> list[str]:
 def privacy(thumbnails: bool) -> str:
     """A sentence on whether the report holds pictures."""
     if thumbnails:
-        return (
-            "This report holds pictures of the input because they were requested. Nothing left the machine."
-        )
+        return "This report contains pictures of the input, as requested. Nothing left the machine."
     return "No picture of the input was stored, and nothing left the machine."

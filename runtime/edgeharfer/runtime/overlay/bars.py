@@ -146,7 +146,7 @@ def draw_bar(image: Image, reading: Reading, pts_s: float, style: OverlayStyle) 
     known = reading.ready and label != UNCERTAIN
     share = percent(score) if known else ""
     share_width = text_width(share, size, SEMIBOLD)
-    text = label_text(label) if reading.ready else "Gathering motion…"
+    text = label_text(label) if reading.ready else "Warming up…"
     color = WHITE if known else DIM
     text = shorten(text, inner - share_width - style.pad, size, SEMIBOLD)
     put_text(image, text, x, middle, size, color, SEMIBOLD)

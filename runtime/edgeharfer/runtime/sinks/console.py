@@ -106,5 +106,5 @@ def _label(task: str, label: str, shown: ReadingStyle, ready: bool) -> str:
     if shown == "line":
         return f"{name} {words}"
     if shown == "bar" and not ready:
-        return f"{name}: gathering"
+        return f"{name}: warming up"
     return words if shown == "tag" or label == BACKGROUND else f"{name}: {words}"
