@@ -268,7 +268,7 @@ def test_a_reader_that_cannot_be_started_is_a_loss(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_password_is_on_no_command_line(server: MjpegServer) -> None:
-    order = OpenRequest("stream", "StreamSource", {"url": server.url.replace("//", "//a:hunter2@")})
+    order = OpenRequest("stream_source", "StreamSource", {"url": server.url.replace("//", "//a:hunter2@")})
     with IsolatedSource("x", order, SystemClock()) as source:
         assert source._reader is not None
         assert b"hunter2" not in Path(f"/proc/{source._reader.pid}/cmdline").read_bytes()

@@ -22,9 +22,9 @@ from av.container import InputContainer
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import media, open_source, stream
+from edgeharfer.runtime.source import media, open_source, stream_source
 from edgeharfer.runtime.source.endpoint import DuplexStream
-from edgeharfer.runtime.source.stream import StreamSource
+from edgeharfer.runtime.source.stream_source import StreamSource
 from films import write_film
 from hostile_servers import (
     Answer,
@@ -44,8 +44,8 @@ SEGMENT_FRAMES = 10
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "OPEN_S", 2.0)
-    monkeypatch.setattr(stream, "READ_S", 1.0)
+    monkeypatch.setattr(stream_source, "OPEN_S", 2.0)
+    monkeypatch.setattr(stream_source, "READ_S", 1.0)
 
 
 @pytest.fixture
@@ -338,7 +338,7 @@ def test_the_relay_is_for_ffmpeg_alone(rtsp: HostileRtspServer, monkeypatch: pyt
         assert rtsp.requests == []
         return opened(url, **options)
 
-    monkeypatch.setattr(stream, "open_container", intruded)
+    monkeypatch.setattr(stream_source, "open_container", intruded)
     with StreamSource(rtsp.url, SystemClock()) as source:
         assert source.read() is not None
 

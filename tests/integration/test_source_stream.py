@@ -15,8 +15,8 @@ import pytest
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import SystemClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import open_source, stream
-from edgeharfer.runtime.source.stream import StreamSource
+from edgeharfer.runtime.source import open_source, stream_source
+from edgeharfer.runtime.source.stream_source import StreamSource
 from films import write_film
 from mjpeg_server import MjpegServer, jpeg, moving
 
@@ -27,8 +27,8 @@ STEP = 5
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    monkeypatch.setattr(stream, "OPEN_S", 0.6)
-    monkeypatch.setattr(stream, "READ_S", 0.4)
+    monkeypatch.setattr(stream_source, "OPEN_S", 0.6)
+    monkeypatch.setattr(stream_source, "READ_S", 0.4)
 
 
 @pytest.fixture

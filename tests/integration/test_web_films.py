@@ -13,10 +13,10 @@ import pytest
 from edgeharfer.runtime.capture import Capture
 from edgeharfer.runtime.clock import ManualClock, SystemClock
 from edgeharfer.runtime.errors import SourceError
-from edgeharfer.runtime.source import open_source, stream
+from edgeharfer.runtime.source import open_source, stream_source
 from edgeharfer.runtime.source.direct import DirectSource
-from edgeharfer.runtime.source.stream import StreamSource
 from edgeharfer.runtime.source.stream_decoders import Pacer
+from edgeharfer.runtime.source.stream_source import StreamSource
 from edgeharfer.runtime.types import Frame, Image
 from hostile_servers import Answer, HostileRtspServer, TlsFront, WebServer, motion_jpeg, own_certificate
 from media_clips import encode_clip
@@ -34,8 +34,8 @@ def pictures() -> list[Image]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "OPEN_S", 2.0)
-    monkeypatch.setattr(stream, "READ_S", 1.0)
+    monkeypatch.setattr(stream_source, "OPEN_S", 2.0)
+    monkeypatch.setattr(stream_source, "READ_S", 1.0)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_film_whose_server_fails_is_an_error(
 
     half = len(broadcast) // 2
     web.rule = failing
-    monkeypatch.setattr(stream, "OPEN_S", 0.4)
+    monkeypatch.setattr(stream_source, "OPEN_S", 0.4)
     with pytest.raises(SourceError, match="the video was interrupted: connection interrupted"):
         read_all(f"{web.url}/film.ts")
 
@@ -250,7 +250,7 @@ def test_a_server_that_is_not_there_is_named(scheme: str) -> None:
 def test_servers_that_speak_another_protocol_are_named(
     web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "OPEN_S", 0.4)
+    monkeypatch.setattr(stream_source, "OPEN_S", 0.4)
     assert "should start with http://" in refused(f"rtsp://127.0.0.1:{web.port}/x")
     assert "TLS handshake failed" in refused(f"https://127.0.0.1:{web.port}/x")
     with socket.create_server(("127.0.0.1", 0)) as silent:

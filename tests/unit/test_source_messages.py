@@ -127,7 +127,7 @@ def test_nonsense_is_refused(link: Link, data: bytes) -> None:
         OpenRequest(
             "camera", "CameraSource", {"device": "/dev/video1", "path": "/dev/v4l/by-id/x", "fps": 30.0}
         ),
-        OpenRequest("stream", "StreamSource", {"url": "rtsp://a:b\n@c"}),
+        OpenRequest("stream_source", "StreamSource", {"url": "rtsp://a:b\n@c"}),
     ],
 )
 def test_an_order_is_one_line(order: OpenRequest) -> None:

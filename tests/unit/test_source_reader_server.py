@@ -39,7 +39,7 @@ def open_one(readers: ReaderServer, camera: MjpegServer) -> Iterator[Callable[[]
     with ExitStack() as stack:
 
         def opened() -> IsolatedSource:
-            request = OpenRequest("stream", "StreamSource", {"url": camera.url})
+            request = OpenRequest("stream_source", "StreamSource", {"url": camera.url})
             return stack.enter_context(
                 IsolatedSource("camera", request, SystemClock(), start_reader=readers.start_reader)
             )

@@ -83,7 +83,7 @@ def open_sources(
             one.spec,
             **{**opening, **one.opening},
             stopping=lambda: stopping() or over.is_set(),
-            readers=readers,
+            start_reader=readers.start_reader if readers else None,
         )
 
     with ThreadPoolExecutor(len(specs)) as pool:

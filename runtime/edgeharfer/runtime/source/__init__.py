@@ -21,7 +21,7 @@ from edgeharfer.runtime.source.base import Source, SourceOptions
 from edgeharfer.runtime.source.decode_devices import AUTO, check_decode
 
 if TYPE_CHECKING:
-    from edgeharfer.runtime.source.reader_server import ReaderServer
+    from edgeharfer.runtime.source.messages import Reader
 
 __all__ = [
     "SOURCES",
@@ -87,7 +87,7 @@ def open_source(
     decode: str = AUTO,
     clock: Clock | None = None,
     stopping: Callable[[], bool] = lambda: False,
-    readers: ReaderServer | None = None,
+    start_reader: Callable[[], Reader] | None = None,
 ) -> Source:
     """Open a source and check that it delivers a first frame.
 
@@ -103,7 +103,7 @@ def open_source(
             in `decode_devices.DECODE_DEVICES`.
         clock: Clock for the timestamps; the system clock by default.
         stopping: Polled while a live source opens.
-        readers: Starts the reader processes of several live sources, which then share memory.
+        start_reader: Starts the reader process of a live source; those of several sources can share memory.
 
     Returns:
         The open source; close it after use, or use it in a `with` statement.
@@ -119,7 +119,7 @@ def open_source(
     text = str(spec)
     name = source_kind(text)
     options = SourceOptions(
-        clock or SystemClock(), width, height, fps, follow_redirects, decode, stopping, readers
+        clock or SystemClock(), width, height, fps, follow_redirects, decode, stopping, start_reader
     )
     try:
         module = import_module(f"{__name__}.{name}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edgeharfer.runtime.picture import Picture
-    from edgeharfer.runtime.source.reader_server import ReaderServer
+    from edgeharfer.runtime.source.messages import Reader
     from edgeharfer.runtime.types import Frame, Image
 
 STALE_S = 3.0
@@ -38,7 +38,8 @@ class SourceOptions:
         follow_redirects: Whether a stream may connect to other servers that the given one refers to.
         decode: Device that decodes videos and streams, a value of `decode_choices`.
         stopping: Polled while a live source opens; KeyboardInterrupt is raised once it returns True.
-        readers: Starts the reader process of a live source; None starts one of its own.
+        start_reader: Starts the reader process of a live source (see `ReaderServer`); None starts one that
+            shares nothing.
     """
 
     clock: Clock
@@ -48,7 +49,7 @@ class SourceOptions:
     follow_redirects: bool = False
     decode: str = AUTO
     stopping: Callable[[], bool] = lambda: False
-    readers: ReaderServer | None = None
+    start_reader: Callable[[], Reader] | None = None
 
 
 class Source(Protocol):

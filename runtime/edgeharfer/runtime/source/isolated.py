@@ -18,15 +18,15 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from edgeharfer.runtime.child import Child, child_command, signal_name
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import CameraError, SourceError
 from edgeharfer.runtime.source.base import LiveTime, Source, SourceOptions
 from edgeharfer.runtime.source.direct import DirectSource
-from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, StatusMessage, receive
-from edgeharfer.runtime.source.reader_server import STOP_S, ForkedReader
+from edgeharfer.runtime.source.messages import ConnectionLost, FrameMessage, Reader, StatusMessage, receive
+from edgeharfer.runtime.source.reader_server import STOP_S
 from edgeharfer.runtime.source.requests import OpenRequest, to_line
 from edgeharfer.runtime.types import Frame
 
@@ -52,8 +52,8 @@ def open_live(name: str, request: OpenRequest, options: SourceOptions) -> Source
         KeyboardInterrupt: `options.stopping` returned True.
     """
     if os.name == "posix":
-        start = options.readers.start_reader if options.readers else ReaderProcess
-        return IsolatedSource(name, request, options.clock, options.stopping, start)
+        start_reader = options.start_reader or ReaderProcess
+        return IsolatedSource(name, request, options.clock, options.stopping, start_reader)
     return DirectSource(partial(request.open, options.clock))
 
 
@@ -86,9 +86,6 @@ class ReaderProcess(Child):
     def end(self) -> int | None:
         self.sock.close()
         return super().end()
-
-
-Reader: TypeAlias = ReaderProcess | ForkedReader
 
 
 class IsolatedSource(Source):

@@ -1,4 +1,4 @@
-"""Messages from a reader process to its parent process, over a socket pair.
+"""Reader processes, and their messages to the parent process over a socket pair.
 
 Each message is a header of fixed size and a payload: the pixels of a frame, or a JSON text. A frame is sent
 in the form in which it was decoded, BGR or planes (see `yuv`), which are half as large. Sizes in a header are
@@ -11,7 +11,7 @@ import json
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,28 @@ _MESSAGE_TIMEOUT_S = 5.0
 
 class ConnectionLost(Exception):
     """The peer closed the connection or sent an invalid message."""
+
+
+class Reader(Protocol):
+    """A reader process and the socket to it.
+
+    Attributes:
+        pid: Process ID.
+        sock: Receives requests, and sends messages.
+    """
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def sock(self) -> socket.socket: ...
+
+    def end(self) -> int | None:
+        """Close the socket and end the process.
+
+        Returns:
+            The exit code, negative for a signal; None if it is unknown.
+        """
 
 
 @dataclass(frozen=True, eq=False)

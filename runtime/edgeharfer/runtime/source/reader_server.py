@@ -176,7 +176,7 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: File descriptor of the socket.
     """
-    from edgeharfer.runtime.source import reader, stream  # noqa: F401 - imported once for all readers
+    from edgeharfer.runtime.source import reader, stream_source  # noqa: F401 - imported once for all readers
 
     "localhost".encode("idna")  # imports what looking up a host name needs, which is a megabyte
     gc.collect()
