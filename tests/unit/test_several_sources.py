@@ -375,7 +375,7 @@ def test_sources_share_the_time_of_the_thread() -> None:
     (alone,) = loaded(1, detect_s=0.01, other_s=0.05)
     assert alone.interval_s == 0.1
     several = loaded(8, detect_s=0.01, other_s=0.05)
-    assert all(one.interval_s == pytest.approx(0.19, rel=0.2) for one in several)
+    assert all(one.interval_s == pytest.approx(DENSE_INTERVAL_S, rel=0.2) for one in several)
 
 
 def test_under_load_clip_models_encode_less_often_and_return_when_it_is_over() -> None:

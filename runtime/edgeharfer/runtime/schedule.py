@@ -28,11 +28,11 @@ SHARED_MAX_LOAD = 0.6
 second, 99 % of the results are younger than two frame intervals."""
 STILL_INTERVAL_FACTOR = 2
 """Factor by which the detection interval grows while all faces are still."""
-SHARED_STILL_INTERVAL_FACTOR = 1.9
+SHARED_STILL_INTERVAL_FACTOR = 1.8
 """The same with several sources, some of whose frames are dropped while others have their turn."""
 MAX_INTERVAL_S = 1.0
 """Maximum detection interval under load."""
-DENSE_INTERVAL_S = 0.19
+DENSE_INTERVAL_S = 0.18
 """With several sources, a longer detection interval under load lowers the rate of the clip models."""
 LOAD_TIME_CONSTANT_S = 2.0
 """Time constant of the average load of the other work."""
@@ -162,7 +162,7 @@ class ThreadLoad:
         interval_s = self._interval_s(SHARED_MAX_LOAD)
         if interval_s > DENSE_INTERVAL_S:
             self.sparse = True
-        elif interval_s < 0.75 * DENSE_INTERVAL_S:  # lower, because being sparse shortens the interval
+        elif interval_s < 0.8 * DENSE_INTERVAL_S:  # lower, because being sparse shortens the interval
             self.sparse = False
         return max(least_s, min(interval_s, DENSE_INTERVAL_S))
 
