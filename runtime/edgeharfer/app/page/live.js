@@ -45,7 +45,7 @@ export class Live {
     part("start").disabled = browser && !cameraAllowed();
     part("source-note").hidden = !browser;
     setText(part("source-note"), !cameraAllowed() ? NO_CAMERA
-      : this.about.asks_token ? "The pictures of your camera go to the server of this page, are analysed in its memory, and are not stored. Everybody who has logged in to this app can watch them."
+      : this.about.asks_token ? "The pictures of your camera go to the server of this page, are analysed in its memory, and are not stored. Everyone who is logged in to this app can watch them."
       : "The pictures of your camera go to the app on this machine, are analysed in memory, and are not stored.");
   }
 
