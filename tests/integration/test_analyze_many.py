@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -29,7 +30,7 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no
 
 def use(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     command = importlib.import_module("edgeharfer.cli.analyze")
-    monkeypatch.setattr(command, "_worker_engine", lambda *_: engine)
+    monkeypatch.setattr(command, "_worker_engine", lambda *_: contextlib.nullcontext(engine))
 
 
 def stub_workers() -> Engine:

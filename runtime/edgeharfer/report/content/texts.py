@@ -154,7 +154,7 @@ def _emotions(model: ModelFacts, prior: str) -> str:
     text = (
         f"<b>Emotions</b> come from the model {escape(model.name)} ({model.precision}), which distinguishes "
         f"{len(model.labels)} emotions; class prior: {prior}. Below a probability of "
-        f"{model.threshold:g} it is not sure, and the label in the files is “uncertain”."
+        f"{model.threshold:g} the label is “not sure” (“uncertain” in the files)."
     )
     return text + _measured(model.accuracy, f"top1_{prior}_prior", "faces")
 
@@ -199,7 +199,7 @@ def _actions(report: Report) -> str:
         f"<b>Actions</b> come from the model {escape(model.name)} ({model.precision}), which reads "
         f"{window.frames} frames over {window.seconds:g} s at its own rate. A label describes the preceding "
         f"{window.seconds:g} s, so a segment begins and ends up to this time later than the action. Below a "
-        f"probability of {model.threshold:g} it is not sure (“uncertain” in the files); “no action” "
+        f"probability of {model.threshold:g} the label is “not sure” (“uncertain” in the files); “no action” "
         "(“background” in the files) means that the model sees none of its actions. Actions belong to the "
         "scene, not to one person." + _measured(model.accuracy, "top1", "clips")
     )
