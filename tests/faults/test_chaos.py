@@ -199,7 +199,7 @@ def test_the_command_writes_its_table_and_its_json(tmp_path: Path) -> None:
 def test_an_unknown_fault_is_named() -> None:
     done = CliRunner().invoke(chaos, ["--only", "drop,earthquake"])
     assert done.exit_code == 2
-    assert "there is no fault 'earthquake'; choose from drop, stall," in done.output
+    assert "unknown fault 'earthquake'; choose from drop, stall," in done.output
 
 
 def test_the_models_that_were_asked_for_are_the_ones_that_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -29,7 +30,7 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no
 
 def use(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     command = importlib.import_module("edgeharfer.cli.analyze")
-    monkeypatch.setattr(command, "_worker_engine", lambda *_: engine)
+    monkeypatch.setattr(command, "_worker_engine", lambda *_: contextlib.nullcontext(engine))
 
 
 def stub_workers() -> Engine:
@@ -109,7 +110,7 @@ def test_a_list_comes_from_a_pipe_which_can_be_read_only_once(
 def test_a_list_without_inputs_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = list_of(tmp_path, ["", ""])
     assert analyze(tmp_path / "out", "--from", path) == 2
-    assert f"{path}: names no inputs; write one path a line" in capsys.readouterr().err
+    assert f"{path}: lists no inputs; write one path per line" in capsys.readouterr().err
 
 
 class FirstTask:

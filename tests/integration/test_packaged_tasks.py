@@ -230,10 +230,10 @@ def test_a_package_that_is_not_what_its_task_needs_is_refused(tmp_path: Path) ->
     clips = tiny_models.action_package(tmp_path / "c", task="emotion")
     for package in (values, whole, clips):
         with pytest.raises(
-            ModelError, match="but a package for the task emotion reads faces and gives classes"
+            ModelError, match="but a package for the task emotion takes faces and outputs classes"
         ):
             EmotionModel(package)
-    with pytest.raises(ModelError, match="but a package for the task action reads clips"):
+    with pytest.raises(ModelError, match="but a package for the task action takes clips"):
         ActionModel(tiny_models.picture_package(tmp_path / "a", "action", labels=GLASSES))
 
 

@@ -48,7 +48,7 @@ def test_recordings_become_a_package(base: Path, tmp_path: Path, capsys: pytest.
     package = str(tmp_path / "package")
     assert run_command(["teach", *files, "--base", str(base), "--out", package, "--name", "own"]) == 0
     said = capsys.readouterr()
-    assert "100.0 % of 4 examples recognised when left out" in said.out and "warning: " in said.err
+    assert "100.0 % of 4 left-out examples recognised" in said.out and "warning: " in said.err
     (tmp_path / "state").mkdir()
     kiosk = ["--config", str(tmp_path / "none.toml"), "--state", str(tmp_path / "state")]
     assert run_command(["models", "install", package, *kiosk]) == 0  # verifies and tries it first

@@ -129,7 +129,7 @@ def test_a_table_of_one_s_own_is_read(tmp_path: Path) -> None:
         ({"counts": [[1.0, 2.0], [3.0]]}, "one row per emotion"),
         ({"counts": [[-1.0], [2.0]]}, "counts"),
         ({"counts": [[0.0], [0.0]], "smoothing": 0}, "counts: all are zero"),
-        ({"actions": ["a", "a"], "counts": [[1, 1], [1, 1]]}, "contains a name twice"),
+        ({"actions": ["a", "a"], "counts": [[1, 1], [1, 1]]}, "contains a duplicate name"),
         ({"source": {}}, "relation"),
         ({"more": 1}, "unknown key"),
     ],

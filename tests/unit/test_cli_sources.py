@@ -82,7 +82,7 @@ def test_one_source_is_a_text_too(tmp_path: Path, text: str) -> None:
     [
         ('[[source]]\nname = "x"', "source 1: url is missing"),
         ('[[source]]\nurl = "demo"\nsise = "9x9"', "source 1: unknown key 'sise'; did you mean 'size'"),
-        ('[[source]]\nurl = "demo"\n[[source]]\nurl = 4', "source 2: url: must be a text"),
+        ('[[source]]\nurl = "demo"\n[[source]]\nurl = 4', "source 2: url: must be a non-empty string"),
         ('[[source]]\nurl = "demo"\nsize = "9"', "source 1: size: '9' is not WIDTHxHEIGHT"),
         ('[[source]]\nurl = "demo"\nface-rate = true', "source 1: face-rate"),
         ('[[source]]\nurl = "ftp://x/y"', "source 1: ftp://x/y: not a supported source"),

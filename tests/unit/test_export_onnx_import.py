@@ -97,7 +97,7 @@ def test_an_opset_that_nobody_converts_is_refused_with_the_way_out(tmp_path: Pat
     made = foreign_models.cntk(6)
     made.opset_import[0].version = 2
     with pytest.raises(
-        ModelError, match=r"has opset 2, older than ONNX Runtime runs .*: export the model again"
+        ModelError, match=r"its opset 2 is older than ONNX Runtime supports .*: export the model again"
     ):
         convert_file(file_of(tmp_path, made))
 

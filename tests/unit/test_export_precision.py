@@ -89,7 +89,7 @@ def test_fp16_of_a_graph_with_a_branch_is_refused() -> None:
     branch = helper.make_graph([], "same", [], [])
     model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch))
     with pytest.raises(
-        ConfigError, match="fp16: the graph contains If, for which there is no FP16 form: leave fp16 out"
+        ConfigError, match="fp16: the graph contains If, which cannot be converted to FP16: remove fp16"
     ):
         RECIPES["fp16"](model)
 

@@ -255,9 +255,7 @@ def test_a_row_of_scores_fits_the_labels(shape: tuple[int | None, ...], labels: 
 def test_one_output_unit_needs_two_labels() -> None:
     model = LoadedModel("m.h5", lambda batch: batch, (None, 8, 8, 1), (None, 1))
     assert draft(model, normalize="unit", labels=["a", "b"])["labels"] == ["a", "b"]
-    with pytest.raises(
-        ConfigError, match=r"m\.h5: one output unit tells two classes apart: give two --labels"
-    ):
+    with pytest.raises(ConfigError, match=r"m\.h5: one output unit separates two classes: pass two --labels"):
         draft(model, normalize="unit", labels=["a"])
 
 

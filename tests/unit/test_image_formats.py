@@ -142,7 +142,7 @@ def test_floating_point_pixels_are_scaled_by_their_range(values: list[float], ex
 
 def test_floating_point_pixels_of_unknown_range_are_refused() -> None:
     data = tiff(struct.pack("<4f", 0, 1, 2, 1e9), 32, (4, 1), sample_format=3)
-    with pytest.raises(SourceError, match=r"photo: .*without a known range"):
+    with pytest.raises(SourceError, match=r"photo: .*with an unknown range"):
         decode_image(data, "photo")
 
 

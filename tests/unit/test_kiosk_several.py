@@ -113,9 +113,9 @@ def test_a_file_with_several_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[[source]]\ncamera = "0"\n[[source]]\ncamera = "1"', "several sources need a name each"),
-        ('[[source]]\nname = "a"\n[[source]]\nname = "a"', "several sources need a name each"),
-        ('[[source]]\nname = "a"\n[[source]]\nname = "all"', "several sources need a name each"),
+        ('[[source]]\ncamera = "0"\n[[source]]\ncamera = "1"', "each of several sources needs a unique name"),
+        ('[[source]]\nname = "a"\n[[source]]\nname = "a"', "each of several sources needs a unique name"),
+        ('[[source]]\nname = "a"\n[[source]]\nname = "all"', "each of several sources needs a unique name"),
         ('[[source]]\nname = "a"\n[[source]]\nname = "b"\nsource = "ftp://x/y"', "not a supported source"),
         ('[further_sources]\ncamera = "0"', "unknown key 'further_sources'"),
     ],

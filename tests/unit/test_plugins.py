@@ -61,7 +61,7 @@ def test_a_library_is_registered_once_whatever_the_threads(monkeypatch: pytest.M
 def test_a_plugin_without_a_device_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     use_table(monkeypatch, ROW)
     use_plugin_build(monkeypatch, "example_plugin", EXAMPLE)
-    with pytest.raises(ProviderError, match=r"^example finds no device: it needs an example chip") as caught:
+    with pytest.raises(ProviderError, match=r"^example found no device: it needs an example chip") as caught:
         make_session(HEAD, Backend("example"))
     assert caught.value.exit_code == 3
     assert make_session(HEAD, Backend("example", fallback=True)).provider == PROVIDERS["cpu"].name
@@ -71,7 +71,7 @@ def test_a_device_that_is_not_listed_is_not_replaced_by_another(monkeypatch: pyt
     use_table(monkeypatch, replace(ROW, devices=("GPU",), default_device="CPU"))
     build = use_plugin_build(monkeypatch, "example_plugin", EXAMPLE, "CPU")
     assert set(probe_providers()) == {"example", "cpu"}, "only listed devices are tried"
-    with pytest.raises(ProviderError, match=r"^example:GPU finds no device"):
+    with pytest.raises(ProviderError, match=r"^example:GPU found no device"):
         make_session(HEAD, Backend.parse("example:GPU"))
     assert {device for device, _ in build.told} == {"CPU"}
 
@@ -161,7 +161,7 @@ def test_the_libraries_of_tensorrt_rtx_are_not_loaded_without_a_driver(
     assert row.plugin is not None
     build = use_plugin_build(monkeypatch, row.plugin, row.name, "GPU")
     monkeypatch.setattr(providers, "gpu_environment", tensorrt.GpuEnvironment)
-    with pytest.raises(ProviderError, match="tensorrt-rtx finds no device: no NVIDIA driver found"):
+    with pytest.raises(ProviderError, match="tensorrt-rtx found no device: no NVIDIA driver found"):
         make_session(HEAD, Backend("tensorrt-rtx"))
     monkeypatch.setattr(providers, "gpu_environment", lambda: tensorrt.GpuEnvironment("RTX", "580.1"))
     make_session(HEAD, Backend("tensorrt-rtx"))
@@ -212,7 +212,7 @@ def test_webgpu_registers_and_says_that_it_finds_no_device() -> None:
     if devices:
         assert reason is None, "this machine has a GPU for it"
     else:
-        assert reason is not None and reason.startswith("webgpu finds no device: it needs a GPU")
+        assert reason is not None and reason.startswith("webgpu found no device: it needs a GPU")
 
 
 def graphs() -> Iterator[Graph]:

@@ -220,7 +220,7 @@ def test_a_head_reads_the_features_of_the_joints_in_the_ring(tmp_path: Path) -> 
 
 
 def test_packages_with_other_sizes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="reads 8 features of a frame, but the encoder pose gives 67"):
+    with pytest.raises(ModelError, match="takes 8 features per frame, but the encoder pose outputs 67"):
         ActionModel(joint_package(tmp_path / "joints", 8))
     short = picture_package(tmp_path / "pose", "pose", reads="frame", values={"nose_y": "", "nose_x": ""})
     with pytest.raises(ModelError, match="has 2 values, but a package for the task pose has 51"):

@@ -179,7 +179,7 @@ def test_pictures_are_in_it_only_where_they_were_asked_for() -> None:
         gallery.add(Frame(sample.frame, sample.time_s, 0.0, noise), sample)
     pdf = report_pdf(made, ChartBook(made), ReportEdition("3 May 2027", gallery))
     assert images_of(pdf) == len(gallery.scenes) + len(gallery.faces) == 4 + 1
-    assert "because they were requested" in pages(pdf)[0]
+    assert "as requested" in pages(pdf)[0]
 
 
 def test_the_same_report_gives_the_same_file() -> None:

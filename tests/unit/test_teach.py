@@ -280,7 +280,7 @@ FAULTS: Sequence[tuple[Callable[[Path], None], type[EdgeharferError], str]] = [
     (empty_class, SourceError, r"jump: no clips in this folder"),
     (empty_folder, SourceError, r"empty: add a folder of clips for each class"),
     (no_folder, SourceError, r"no such file or folder"),
-    (same_name, ConfigError, r"in different case"),
+    (same_name, ConfigError, r"differ only in case"),
 ]
 
 

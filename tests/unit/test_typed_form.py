@@ -126,7 +126,7 @@ def test_a_graph_with_subgraphs_has_no_half_form() -> None:
     )
     node = helper.make_node("If", ["which"], ["y"], then_branch=branch, else_branch=branch)
     model = tiny_models.to_bytes([node], {"x": [1]}, {"y": [1]}, {"which": np.array(True)})
-    with pytest.raises(ModelError, match="subgraphs have no FP16 form"):
+    with pytest.raises(ModelError, match="subgraphs cannot be converted to FP16"):
         half_form(Graph.scan(model))
 
 
@@ -181,5 +181,5 @@ def test_operators_that_depend_on_each_other_are_an_error() -> None:
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=8,
     )
-    with pytest.raises(ModelError, match="depend on each other"):
+    with pytest.raises(ModelError, match="contains a cycle"):
         half_form(Graph.scan(model.SerializeToString()))

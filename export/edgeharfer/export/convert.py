@@ -81,7 +81,7 @@ def tidy(model: Any, shape: Sequence[int], feed: str, result: str, name: str) ->
     """
     graph = model.graph
     if [one.name for one in graph.input] != [feed] or [one.name for one in graph.output] != [result]:
-        raise ModelError(f"{name}: the converted graph has other inputs or outputs than the model")
+        raise ModelError(f"{name}: the converted graph differs from the model in its inputs or outputs")
     for tensor in (graph.input[0], graph.output[0]):
         tensor.type.tensor_type.shape.dim[0].Clear()
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"

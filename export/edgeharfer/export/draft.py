@@ -138,7 +138,7 @@ def _labels(labels: Sequence[str] | None, draft: Draft, loaded: LoadedModel) -> 
     units = loaded.units
     if units == 1 and len(names) == 1:
         raise ConfigError(
-            f"{loaded.name}: one output unit tells two classes apart: give two --labels, "
+            f"{loaded.name}: one output unit separates two classes: pass two --labels, "
             "the class of low values first"
         )
     if units != len(names) and (units, len(names)) != (1, 2):

@@ -167,7 +167,7 @@ def _from_graph(last: str, sums_to_one: bool, units: int, where: str) -> Head:
         )
     if units == 1:
         raise ConfigError(
-            f"{where} is one unit without an activation: pass --head logits if its sign tells the two "
-            "classes apart; other numbers are not classes"
+            f"{where} is one unit without an activation: pass --head logits if its sign separates two "
+            "classes; only classifiers can be exported"
         )
     return "logits"

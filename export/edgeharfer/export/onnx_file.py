@@ -124,7 +124,7 @@ def _part(data: bytes, where: dict[str, str], tensor: Any, name: str) -> bytes:
         raise ModelError(f"{name}: damaged entry of {tensor.name[:80]!r}: save the model again") from error
     if length != wanted or min(start, *tensor.dims, 0) < 0 or start + length > len(data):
         raise ModelError(
-            f"{name}: {len(data)} bytes do not hold {tensor.name[:80]!r}: copy the file again, or save the "
-            "model again"
+            f"{name}: {len(data)} bytes are too few for {tensor.name[:80]!r}: copy the file or save "
+            "the model again"
         )
     return data[start : start + length]

@@ -112,7 +112,7 @@ class OnnxGraph:
         try:
             order = list(TopologicalSorter(needs).static_order())
         except CycleError as error:
-            raise ModelError("damaged: operators depend on each other in a circle") from error
+            raise ModelError("damaged: the graph contains a cycle") from error
         copies = [copy_model(nodes[place]) for place in order]
         del self._graph.node[:]
         self._graph.node.extend(copies)

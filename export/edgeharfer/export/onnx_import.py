@@ -280,7 +280,7 @@ def runnable(model: Any, name: str) -> Any:
             return backend.load("onnx.version_converter").convert_version(model, OLDEST_OPSET)
     except Exception as error:  # The converter raises RuntimeError and others for unknown operators.
         raise ModelError(
-            f"{name}: has opset {found}, older than ONNX Runtime runs ({OLDEST_OPSET}), and cannot be "
+            f"{name}: its opset {found} is older than ONNX Runtime supports ({OLDEST_OPSET}) and cannot be "
             f"converted: {first_line(error)}: export the model again with opset {OPSET}"
         ) from error
 

@@ -33,7 +33,7 @@ def to_fp16(model: Any) -> Any:
     held = sorted({node.op_type for node in model.graph.node if node.op_type in _WITH_SUBGRAPHS})
     if held:
         raise ConfigError(
-            f"fp16: the graph contains {', '.join(held)}, for which there is no FP16 form: leave fp16 out"
+            f"fp16: the graph contains {', '.join(held)}, which cannot be converted to FP16: remove fp16"
         )
     casts = [node for node in model.graph.node if node.op_type == "Cast"]
     for number, node in enumerate(casts):

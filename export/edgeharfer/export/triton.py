@@ -286,7 +286,7 @@ def _tensor(info: Any) -> Tensor:
 
 def _check_model_folder(out: Path) -> None:
     if out.exists() and not (out / CONFIG).is_file():
-        raise ConfigError(f"{out}: exists and is not a model of Triton; give another --triton")
+        raise ConfigError(f"{out}: exists and is not a Triton model; choose another --triton")
 
 
 class _Word(str):

@@ -102,7 +102,7 @@ def _table(file: _File, where: str) -> ContextTable:
         raise ConfigError(f"{where}: counts: must have one row per emotion and one column per action")
     for what, names in (("emotions", file.emotions), ("actions", file.actions)):
         if len(set(names)) != len(names):
-            raise ConfigError(f"{where}: {what}: contains a name twice")
+            raise ConfigError(f"{where}: {what}: contains a duplicate name")
     table = np.array(file.counts, np.float64)
     if table.sum() + file.smoothing <= 0:
         raise ConfigError(f"{where}: counts: all are zero")

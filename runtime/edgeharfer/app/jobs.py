@@ -186,7 +186,7 @@ class JobQueue:
         sending = [job for job in self._jobs.values() if job.phase == "receiving"]
         own = [job for job in sending if job.address == address]
         if len(own) >= limits.uploads_per_address and not _cancel_slowest(own):
-            raise HttpError(503, f"your address already sends {len(own)} uploads; try again later")
+            raise HttpError(503, f"{len(own)} uploads from your address are in progress; try again later")
         if sum(job.is_open for job in self._jobs.values()) >= limits.queued and not _cancel_slowest(sending):
             raise HttpError(503, f"{limits.queued} analyses are already queued; try again later")
 

@@ -139,14 +139,14 @@ class ClassLesson:
 
     def _check_idle(self) -> None:
         if self._phase == "working":
-            raise HttpError(409, "the package is being taught; wait until it is done")
+            raise HttpError(409, "teaching is in progress; wait until it has finished")
 
     def _check_label(self, label: str) -> None:
         if not _LABEL.fullmatch(label) or label.lower() in (BACKGROUND, UNCERTAIN):
-            raise HttpError(400, "the name of an action needs 1 to 40 letters, digits, spaces or hyphens")
+            raise HttpError(400, "the name of an action must have 1 to 40 letters, digits, spaces or hyphens")
         others = [one for one in self._examples if one != label]
         if label.lower() in [one.lower() for one in others]:
-            raise HttpError(400, "there is an action of this name already, in different case")
+            raise HttpError(400, "an action with this name already exists, in different case")
         if len(others) >= MAX_CLASSES or len(self._examples.get(label, ())) >= MAX_EXAMPLES:
             raise HttpError(400, f"at most {MAX_CLASSES} actions with {MAX_EXAMPLES} examples each")
 
@@ -181,7 +181,7 @@ class ClassLesson:
             await stop_child(process, STOP_TIMEOUT_S)
         if self._phase == "working":
             self._fail("a clip is corrupt or unsupported: reading it crashed")
-            _log.warning("the lesson ended unexpectedly with exit code %s", process.returncode)
+            _log.warning("the teaching process ended unexpectedly with exit code %s", process.returncode)
 
     def _handle_message(self, message: Mapping[str, Any]) -> None:
         if "share" in message:
@@ -203,5 +203,5 @@ async def _receive(chunks: AsyncIterator[bytes]) -> bytes:
     async for chunk in chunks:
         content += chunk
         if len(content) > MAX_EXAMPLE_BYTES:
-            raise HttpError(413, f"an example may have {MAX_EXAMPLE_BYTES // 10**6} MB at most")
+            raise HttpError(413, f"an example can be at most {MAX_EXAMPLE_BYTES // 10**6} MB")
     return bytes(content)

@@ -41,7 +41,7 @@ def browser_process(address: str) -> Iterator[None]:
     The browser itself stays open. A process of its own, because some browsers are waited for until they are
     closed, and text browsers would take the terminal.
     """
-    # The browser is no part of the product, so it does not get the import path of this process.
+    # The browser is not part of edgeharfer, so it does not get the import path of this process.
     command = code_command("import sys, webbrowser; webbrowser.open(sys.argv[1])", local_address(address))
     with Child(
         command, stderr=subprocess.DEVNULL, environment={"PYTHONPATH": os.environ.get("PYTHONPATH", "")}

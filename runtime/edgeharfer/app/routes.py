@@ -180,9 +180,7 @@ class Routes:
             raise HttpError(400, f"source must be a string of 1 to {MAX_SOURCE_LENGTH} characters")
         spec = resolve_choice(choice.strip(), self._settings)
         if spec is None:
-            raise HttpError(
-                403, "from another machine only the sources that the app was started with can be watched"
-            )
+            raise HttpError(403, "other machines can watch only the sources that the app was started with")
         await self.live.start(spec)
         return json_response({"source": display_name(spec)}, 202)
 
@@ -245,7 +243,7 @@ class Routes:
         if request.media_type != UPLOAD_TYPE:
             raise HttpError(415, f"send the clip as {UPLOAD_TYPE}")
         if (request.body.length or 0) > MAX_EXAMPLE_BYTES:
-            raise HttpError(413, f"an example may have {MAX_EXAMPLE_BYTES // 10**6} MB at most")
+            raise HttpError(413, f"an example can be at most {MAX_EXAMPLE_BYTES // 10**6} MB")
         limits = self._settings.limits
         deadline = BodyDeadline(self._clock, limits, limits.upload_s)
         await self.lesson.add(request.query.get("label", ""), read_body(request.body, deadline))

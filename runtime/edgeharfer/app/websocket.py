@@ -116,12 +116,12 @@ def upgrade(
         HttpError: It is not a handshake of RFC 6455.
     """
     if request.method != "GET":
-        raise HttpError(405, "a WebSocket is opened with GET", {"Allow": "GET"})
+        raise HttpError(405, "a WebSocket handshake requires GET", {"Allow": "GET"})
     handshake = Handshake(request.path, Headers(request.fields))
     accepted = ServerProtocol().accept(handshake)
     if accepted.status_code != 101:
         upgrades = {"Upgrade": "websocket"} if accepted.status_code == 426 else {}
-        raise HttpError(accepted.status_code, "this address needs a WebSocket connection", upgrades)
+        raise HttpError(accepted.status_code, "this address requires a WebSocket connection", upgrades)
 
     async def run(stream: ByteStream) -> None:
         socket = WebSocket(stream, max_bytes, message_s)

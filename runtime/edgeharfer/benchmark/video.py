@@ -100,7 +100,7 @@ class CrowdedVideo(LoopedVideo):
         found = self._detector.detect(frame.bgr)
         self._box = max((face.box for face in found), key=lambda box: box.area, default=self._box)
         if self._box is None:
-            raise SourceError(f"{self.name}: no face in the first frame, which --faces needs")
+            raise SourceError(f"{self.name}: no face in the first frame; --faces requires one")
         return frame.with_picture(tile_face(frame.bgr, self._box, self._faces))
 
 

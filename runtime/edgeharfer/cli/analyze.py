@@ -54,7 +54,7 @@ def _peeked(items: Iterator[ReportInput], from_list: str) -> Iterator[ReportInpu
     first = next(items, None)
     if first is None:
         name = "standard input" if from_list == "-" else from_list
-        raise ConfigError(f"{name}: names no inputs; write one path a line")
+        raise ConfigError(f"{name}: lists no inputs; write one path per line")
     return itertools.chain([first], items)
 
 

@@ -59,7 +59,7 @@ def select_faults(only: str | None) -> list[Fault]:
     wanted = names if only is None else {name.strip() for name in only.split(",")}
     if unknown := wanted - names:
         known = ", ".join(fault.name for fault in FAULTS)
-        raise click.UsageError(f"--only: there is no fault {sorted(unknown)[0]!r}; choose from {known}")
+        raise click.UsageError(f"--only: unknown fault {sorted(unknown)[0]!r}; choose from {known}")
     return [fault for fault in FAULTS if fault.name in wanted]
 
 

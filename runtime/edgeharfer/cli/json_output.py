@@ -19,6 +19,6 @@ def json_option(command: F) -> F:
 
 
 def print_json(**facts: object) -> None:
-    """Print an object with the version of its format and of the product."""
+    """Print an object with the version of its format and of edgeharfer."""
     content = {"format": FORMAT, "version": product_version(), **facts}
     click.echo(json.dumps(content, indent=2, ensure_ascii=False))

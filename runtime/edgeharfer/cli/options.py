@@ -85,7 +85,7 @@ def _check_tables(
                 raise ConfigError(f"{where} {number}: {key} is missing")
         for key in option.text_keys:
             if key in table and not (isinstance(table[key], str) and table[key].strip().isprintable()):
-                raise ConfigError(f"{where} {number}: {key}: must be a text")
+                raise ConfigError(f"{where} {number}: {key}: must be a non-empty string")
         for key in option.setting_keys:
             if key in table:
                 _check_setting(ctx, f"{where} {number}: {key}", options[key], table[key])

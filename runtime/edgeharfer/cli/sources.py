@@ -54,6 +54,6 @@ def check_sources(sources: Sequence[SourceSpec], options: Mapping[str, Any]) -> 
         return
     names = [one.name for one in sources if one.name]
     if wrong := [name for name in names if name in RESERVED_NAMES or names.count(name) > 1]:
-        raise click.UsageError(f"[[source]] name {wrong[0]!r}: choose another name, each source has its own")
+        raise click.UsageError(f"[[source]] name {wrong[0]!r}: reserved or used twice; choose another name")
     if given := [name for name in ONE_SOURCE if options[name]]:
         raise click.UsageError(f"--{given[0]} takes one source: run each source on its own")

@@ -138,11 +138,11 @@ def _teach(data: tuple[Path, ...], options: dict[str, Any]) -> None:
         package = write_package(lesson, out, name)
     for warning in lesson.warnings:
         click.echo(f"edgeharfer: warning: {warning}", err=True)
-    click.echo(f"confusion matrix, with one of the {lesson.held_out} left out at a time (rows: true class):")
+    click.echo(f"confusion matrix, leaving out one of the {lesson.held_out} at a time (rows: true class):")
     click.echo("\n".join(confusion_table(lesson)))
     click.echo(
         f"{package.path}: {len(lesson.classes)} classes; {100 * lesson.accuracy:.1f} % of "
-        f"{sum(one.examples for one in lesson.classes)} examples recognised when left out; "
-        f"{100 * lesson.background_named:.1f} % of background named"
+        f"{sum(one.examples for one in lesson.classes)} left-out examples recognised; "
+        f"{100 * lesson.background_named:.1f} % of background windows recognised as an action"
     )
     click.echo(f"try it: edgeharfer run --camera 0 --action {package.path}")

@@ -424,7 +424,7 @@ def _check_names(config: KioskConfig, where: str) -> None:
     """
     names = [one.name for one in config.sources]
     if len(names) > 1 and ("" in names or len(set(names)) < len(names) or RESERVED_NAMES & set(names)):
-        raise ConfigError(f'{where}: source: several sources need a name each, such as name = "door"')
+        raise ConfigError(f'{where}: source: each of several sources needs a unique name, e.g. name = "door"')
 
 
 def remote_hosts(config: KioskConfig) -> list[str]:

@@ -64,7 +64,7 @@ class MqttPublisher(Closing):
         config: The kiosk's configuration.
         outbox: The events to publish.
         clock: The clock.
-        version: Version of the product, for discovery.
+        version: Version of edgeharfer, for discovery.
 
     Attributes:
         connected: Whether the broker has accepted the connection.

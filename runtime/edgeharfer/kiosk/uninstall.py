@@ -1,4 +1,4 @@
-"""Uninstalls the service: removes the product's own files, and lists everything else."""
+"""Uninstalls the service: removes edgeharfer's own files, and lists everything else."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _remove_state(paths: InstallPaths) -> Iterator[str]:
 
 
 def _remove_own(folder: Path, state: Path) -> Iterator[Path]:
-    """Remove the product's own files below a folder without following links; yields the paths left."""
+    """Remove edgeharfer's own files below a folder without following links; yields the paths left."""
     own = _owner(folder, state)
     for child in _children(folder):
         if child.is_dir() and not child.is_symlink():
@@ -134,7 +134,7 @@ def _remove_own(folder: Path, state: Path) -> Iterator[Path]:
 
 
 def _owner(folder: Path, state: Path) -> Own:
-    """A predicate for the product's own files in a folder."""
+    """A predicate for edgeharfer's own files in a folder."""
     name = "" if folder == state else folder.relative_to(state).as_posix()
     if not _PACKAGES.fullmatch(name):
         return lambda path: _FILES.fullmatch(path.relative_to(state).as_posix()) is not None

@@ -232,7 +232,7 @@ class Batch:
             )
         if not lines:
             return ""
-        where = f"; {MANIFEST} names them all" if self._manifest and self._has_unnamed() else ""
+        where = f"; {MANIFEST} lists them all" if self._manifest and self._has_unnamed() else ""
         return f"{'; '.join(lines)}; the other reports are complete{where}"
 
     def _has_unnamed(self) -> bool:

@@ -122,7 +122,7 @@ def _is_passing(one: SourceSpec, error: BaseException) -> bool:
 
 
 def _later(one: SourceSpec, error: BaseException, open_one: Callable[[SourceSpec], Source]) -> Source:
-    _log.warning("%s; the other sources start without it, and it is tried again", error)
+    _log.warning("%s; the other sources start without it, and it is retried", error)
     return LateSource(one.name or redact(one.spec), partial(open_one, one), str(error))
 
 

@@ -67,7 +67,7 @@ class BackgroundClip:
 
 
 def shipped_background(encoder: str) -> list[BackgroundClip]:
-    """Return the background that ships with the product, or nothing if it is for another encoder."""
+    """Return the background that ships with edgeharfer, or nothing if it is for another encoder."""
     with resources.as_file(resources.files(__package__) / SHIPPED) as path:
         found, clips = read_background(path)
     return clips if found == encoder else []

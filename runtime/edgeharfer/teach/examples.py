@@ -243,7 +243,7 @@ def _check_counts(labels: Sequence[str], *, complete: bool) -> None:
                 f"only one clip of {label}: at least {MIN_EXAMPLES} are needed, and 5 are recommended"
             )
     if same := next((a for a in counts for b in counts if a < b and a.lower() == b.lower()), None):
-        raise ConfigError(f"two classes are called {same}, in different case: rename one of them")
+        raise ConfigError(f"two class names differ only in case ({same}): rename one of them")
 
 
 def _check_copies(examples: Sequence[Example]) -> None:

@@ -48,7 +48,7 @@ class ModelDescription:
         size_bytes: Size of the file.
         scaling: First operators, if they scale the input: the graph takes raw pixels then.
         ending: Kind of the last operator: "softmax", "sigmoid", "logits", or the name of another one.
-        labels: Class names at hand, by where they stand.
+        labels: Known class names, by where they were found.
         notes: Further facts.
     """
 

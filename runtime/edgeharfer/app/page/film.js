@@ -5,7 +5,7 @@ import { paint, part, percent, quiet, setText, words } from "./parts.js";
 const JUST_AFTER_S = 0.001, MIN_SHARE = 0.02;
 const OWN = "This is your own copy, played in this browser. Click the chart to go to a moment.";
 const ANNOTATED = "This browser cannot play your file, so the annotated video is shown. Click the chart to go to a moment.";
-const CHARTS = "The video is not shown: this browser cannot play the file, or the page was loaded again. The charts are complete.";
+const CHARTS = "The video is not shown: this browser cannot play the file, or the page was reloaded. The charts are complete.";
 
 export class Film {
   // address: the browser's own copy, "" if there is none. annotated: that of the annotated video, or "".

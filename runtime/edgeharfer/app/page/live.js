@@ -3,7 +3,7 @@ import { CameraSender, cameraAllowed, hasCamera } from "./camera.js";
 import { LABEL_BACKGROUND, announce, ask, fillBar, fillLines, fillList, guesses, order, paint, part, percent, quiet, sentence, setText, seconds, words } from "./parts.js";
 
 const RETRY_MS = 1500, PATIENCE_MS = 12000, IDLE_S = 2, OTHER = "other", BROWSER = "browser", FEW = 2;
-const NO_CAMERA = "Browsers give their camera only to pages on this machine (http://localhost) or over https. Open the app on the machine that runs it, or through a proxy with https.";
+const NO_CAMERA = "Browsers allow camera access only on pages of this machine (http://localhost) or over https. Open the app on the machine that runs it, or through a proxy with https.";
 const TROUBLES = {
   lost: "Source lost", backoff: "Source lost, reconnecting", connecting: "Connecting to the source",
   stalled: "No picture from the source", frozen: "The picture is frozen",
@@ -45,7 +45,7 @@ export class Live {
     part("start").disabled = browser && !cameraAllowed();
     part("source-note").hidden = !browser;
     setText(part("source-note"), !cameraAllowed() ? NO_CAMERA
-      : this.about.asks_token ? "The pictures of your camera go to the server of this page, are analysed in its memory, and are not stored. Everybody who has logged in to this app can watch them."
+      : this.about.asks_token ? "The pictures of your camera go to the server of this page, are analysed in its memory, and are not stored. Everyone who is logged in to this app can watch them."
       : "The pictures of your camera go to the app on this machine, are analysed in memory, and are not stored.");
   }
 

@@ -47,7 +47,7 @@ export function closeResult() {
 function offerFaces(button, note, digest, show) {
   const toggle = part(button);
   const off = address ? "Faces are not shown unless you ask. They are cut out in this browser from your own copy, and neither sent nor stored."
-    : "Faces can be shown while this page still has your copy of the file; it was lost when the page was loaded again.";
+    : "Faces can be shown while this page still has your copy of the file; it was lost when the page was reloaded.";
   toggle.disabled = !address;
   const tell = (on, text) => {
     toggle.setAttribute("aria-pressed", String(on));

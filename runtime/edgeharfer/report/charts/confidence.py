@@ -43,7 +43,7 @@ def _threshold(axes: Any, report: Report) -> None:
         axes.axhspan(0, threshold, facecolor="#F0F0F0", hatch="///", edgecolor="#D5DAE1", lw=0)
         axes.axhline(threshold, color=MUTED, lw=0.8, ls=(0, (4, 3)))
         axes.annotate(
-            f"below {threshold:g} it is not sure", (1, 0), (-4, 4), color=MUTED,
+            f"below {threshold:g} not sure", (1, 0), (-4, 4), color=MUTED,
             xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip

@@ -25,7 +25,7 @@ def pictures(report: Report) -> Any:
         axes = figure.subplots()
         axes.set_title("Faces by picture and emotion")
         if not report.rows or not report.labels:
-            draw_empty(axes, "No face was seen." if report.labels else "Emotions were not read.")
+            draw_empty(axes, "No face was seen." if report.labels else "Emotions were not analysed.")
             return figure
         number = {sample.frame: place for place, sample in enumerate(report.recording.samples, 1)}
         counts = Counter((number[row.sample.frame], row.label) for row in report.rows)

@@ -34,7 +34,7 @@ def shown_shares(report: Report, measures: Statistics) -> tuple[str, str, Mappin
     A single face in a picture has no shares, so its probabilities are shown.
     """
     if report.stills and measures.sightings == 1:
-        return "Probability of each emotion", "Probabilities together", measures.mean_raw
+        return "Probability of each emotion", "Stacked probabilities", measures.mean_raw
     whole = "Share of all faces" if report.stills else "Share of the time in view"
     return "Share of each emotion", whole, measures.shares
 
@@ -119,7 +119,7 @@ def _largest(shares: Mapping[str, float]) -> dict[str, float]:
 
 def empty_reason(report: Report) -> str:
     """The reason why there are no shares."""
-    return "No face was seen." if report.labels else "Emotions were not read."
+    return "No face was seen." if report.labels else "Emotions were not analysed."
 
 
 def _percent_steps(most: float) -> Any:

@@ -83,7 +83,7 @@ def _draw_curves(
         figure = new_figure(*size_in)
         axes = figure.subplots()
         if not labels:
-            draw_empty(axes, "Emotions were not read.")
+            draw_empty(axes, "Emotions were not analysed.")
             return figure
         colours = label_styles(report.labels)
         top = len(labels)
@@ -119,7 +119,9 @@ def _segments(report: Report, person: PersonStatistics) -> tuple[Segment, ...]:
 def _draw_strips(axes: Any, report: Report) -> None:
     axes.set_title("Emotions over time")
     if not report.shown or not report.labels:
-        draw_empty(axes, "No face was in view long enough." if report.labels else "Emotions were not read.")
+        draw_empty(
+            axes, "No face was in view long enough." if report.labels else "Emotions were not analysed."
+        )
         return
     colours = label_styles(report.labels)
     names = [person_name(person.track) for person in report.shown]
@@ -161,9 +163,9 @@ def action_style(label: str) -> AreaStyle:
 def _no_actions(report: Report) -> str:
     window = report.method.window
     if window is None or report.only is not None:
-        return "Actions were not read."
+        return "Actions were not analysed."
     if report.stills:
-        return "Pictures hold no actions: these need a video."
+        return "Pictures have no actions: a video is required."
     return f"Too short: an action needs {window.seconds:g} s without a gap."
 
 

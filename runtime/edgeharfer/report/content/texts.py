@@ -84,7 +84,7 @@ def action_summary(report: Report) -> str:
     """A sentence on the actions that lasted longest."""
     window = report.method.window
     if not report.segments:
-        return f"No action was read: this needs {window.seconds:g} s without a gap." if window else ""
+        return f"No action was recognised: this needs {window.seconds:g} s without a gap." if window else ""
     named = named_actions(report)
     if not named:
         return "None of the model's actions was recognised."
@@ -121,7 +121,7 @@ def _sampling(report: Report) -> str:
         return "<b>Pictures.</b> Every picture was searched once for large and small faces."
     recording = report.recording
     return (
-        f"<b>Sampling.</b> Faces were read in {report.method.fps:g} frames a second, "
+        f"<b>Sampling.</b> Faces were analysed in {report.method.fps:g} frames per second, "
         f"{len(recording.samples)} of {counted(recording.frames, 'frame')}; a sample represents "
         f"{recording.step_s:.3f} s."
     )
@@ -133,10 +133,10 @@ def _tracking(report: Report) -> str:
         return f"{text}. Faces are not tracked from one picture to the next."
     rate = max(report.method.fps, TRACKING_FPS)
     return (
-        f"{text}, {rate:g} times a second. “Person” means a face that stays in view: after more than "
+        f"{text}, {rate:g} times per second. “Person” means a face that stays in view: after more than "
         f"{MAX_UNSEEN_S:g} s out of view it gets a new number. Nobody is identified, and no facial features "
         f"are stored. Persons in view for at least {MIN_SEEN_S:g} s have a section each, at most "
-        f"{MAX_SHOWN}; the others count in the figures of everybody.{_cuts(report)}"
+        f"{MAX_SHOWN}; the others are included in the overall figures.{_cuts(report)}"
     )
 
 
@@ -145,8 +145,8 @@ def _cuts(report: Report) -> str:
     if not found:
         return ""
     return (
-        f" {counted(found, 'cut was', 'cuts were')} found in the video: there every face gets a new number, "
-        "and the time window of actions starts again."
+        f" {counted(found, 'cut was', 'cuts were')} found in the video: after a cut, every face gets a new "
+        "number, and the action window starts again."
     )
 
 
@@ -154,7 +154,7 @@ def _emotions(model: ModelFacts, prior: str) -> str:
     text = (
         f"<b>Emotions</b> come from the model {escape(model.name)} ({model.precision}), which distinguishes "
         f"{len(model.labels)} emotions; class prior: {prior}. Below a probability of "
-        f"{model.threshold:g} it is not sure, and the label in the files is “uncertain”."
+        f"{model.threshold:g} the label is “not sure” (“uncertain” in the files)."
     )
     return text + _measured(model.accuracy, f"top1_{prior}_prior", "faces")
 
@@ -194,12 +194,12 @@ def _hysteresis(smoothing: Smoothing) -> str:
 def _actions(report: Report) -> str:
     model, window = report.method.action, report.method.window
     if report.stills or model is None or window is None:
-        return "<b>Actions</b> were not read: they need a video."
+        return "<b>Actions</b> were not analysed: they need a video."
     return (
         f"<b>Actions</b> come from the model {escape(model.name)} ({model.precision}), which reads "
         f"{window.frames} frames over {window.seconds:g} s at its own rate. A label describes the preceding "
         f"{window.seconds:g} s, so a segment begins and ends up to this time later than the action. Below a "
-        f"probability of {model.threshold:g} it is not sure (“uncertain” in the files); “no action” "
+        f"probability of {model.threshold:g} the label is “not sure” (“uncertain” in the files); “no action” "
         "(“background” in the files) means that the model sees none of its actions. Actions belong to the "
         "scene, not to one person." + _measured(model.accuracy, "top1", "clips")
     )

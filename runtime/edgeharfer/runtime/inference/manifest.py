@@ -400,7 +400,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
     if not manifest.labels and not manifest.values:
         fail(where, "key labels is missing; a package needs labels or values")
     if manifest.labels and manifest.values:
-        fail(key_path(where, "values"), "must not be combined with labels: a package has one of them")
+        fail(key_path(where, "values"), "must not be combined with labels")
     if (manifest.output == "values") != bool(manifest.values):
         fail(key_path(where, "output"), 'must be "values" if the package has values, and only then')
     _check_input(manifest.input, key_path(where, "input"))
@@ -425,7 +425,7 @@ def _check_consistency(manifest: Manifest, where: str) -> None:
         fail(key_path(where, "encoder"), "is allowed only in packages that read clips")
     for name, prior in manifest.prior.items():
         if len(prior) != len(manifest.labels) or not math.isclose(sum(prior), 1.0, abs_tol=1e-3):
-            fail(f"{where}: prior.{name}", "must contain one share per label, with the sum 1")
+            fail(f"{where}: prior.{name}", "must contain one share per label, and the shares must sum to 1")
 
 
 def _check_input(spec: InputSpec, where: str) -> None:
@@ -437,4 +437,4 @@ def _check_input(spec: InputSpec, where: str) -> None:
         if spec.normalize not in ("none", "unit"):
             fail(f"{where}.normalize", 'must be "none" or "unit" with a mean and a standard deviation')
     if spec.normalize == "imagenet" and spec.channels == 1:
-        fail(f"{where}.normalize", "is imagenet, which needs three channels")
+        fail(f"{where}.normalize", "imagenet requires three channels")

@@ -166,7 +166,7 @@ class EditableGraph:
         try:
             return [self.nodes[place] for place in TopologicalSorter(needs).static_order()]
         except CycleError as error:
-            raise ModelError(f"{self._name}: damaged: operators depend on each other in a circle") from error
+            raise ModelError(f"{self._name}: damaged: the graph contains a cycle") from error
 
     def write(self) -> Graph:
         """Serialise and scan the edited model, in order and without weights that no node reads.

@@ -165,7 +165,7 @@ def load_package(
 
 
 def shipped_packages() -> list[Package]:
-    """Return the packages included in the product, sorted by name."""
+    """Return the packages that ship with edgeharfer, sorted by name."""
     return [_load_folder(folder) for folder in _shipped_folders()]
 
 

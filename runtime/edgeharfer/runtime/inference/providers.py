@@ -297,7 +297,7 @@ def _plugin_device(ort: Any, provider: str, device: str | None) -> Any:
         if wanted is None or found.device.type.name == wanted:
             return found
     name = provider if device is None else f"{provider}:{device}"
-    raise ProviderError(f"{name} finds no device: it needs {row.needs}, or use --provider cpu")
+    raise ProviderError(f"{name} found no device: it needs {row.needs}; otherwise use --provider cpu")
 
 
 def _plugin_devices(ort: Any, provider: str) -> list[Any]:
@@ -306,7 +306,7 @@ def _plugin_devices(ort: Any, provider: str) -> list[Any]:
     if find_spec(row.plugin) is None:
         raise ProviderError(f"{provider} is not installed: {row.fix()}")
     if (reason := row.ready()) is not None:
-        raise ProviderError(f"{provider} finds no device: {reason}; it needs {row.needs}")
+        raise ProviderError(f"{provider} found no device: {reason}; it needs {row.needs}")
     try:
         return list(find_devices(ort, row.plugin, row.name))
     except (ImportError, ProviderError) as error:

@@ -28,7 +28,9 @@ def half_form(graph: Graph) -> Graph:
     """
     edited = EditableGraph(graph)
     if any(node.has_subgraphs for node in edited.nodes):
-        raise ModelError(f"{graph.name}: graphs with subgraphs have no FP16 form: use another precision")
+        raise ModelError(
+            f"{graph.name}: a graph with subgraphs cannot be converted to FP16: use another precision"
+        )
     _float_integers(edited)
     fixed = {
         node.inputs[place]

@@ -75,7 +75,7 @@ class SinkGroup:
     def _log_failure(self, sink: Sink, error: SinkError) -> None:
         if id(sink) not in self._missed:
             self._missed[id(sink)] = 0
-            _log.warning("%s; the run continues, and this output is tried again", error)
+            _log.warning("%s; the run continues, and this output is retried", error)
 
     def _log_recovery(self, sink: Sink) -> None:
         missed = self._missed.pop(id(sink), None)

@@ -47,7 +47,7 @@ def make_source(spec: str, options: SourceOptions) -> Source:
     request = OpenRequest("gstreamer", "GStreamerSource", {"name": redact(spec), "pipeline": pipeline})
     source = open_live(redact(spec), request, options)
     if (line := unmet_request(source, options)) is not None:
-        _log.warning("%s; the elements of the pipeline set them", line)
+        _log.warning("%s; size and rate are set by the elements of the pipeline", line)
     return source
 
 

@@ -147,5 +147,5 @@ def _eight_bits(image: ImageFile, upright: PillowImage) -> NDArray[np.uint8]:
     else:
         white = next((white for white in _RANGES[first:] if brightest <= white), 0.0)
     if not white:
-        raise ValueError("pixels of 32 bits without a known range")
+        raise ValueError("32-bit pixels with an unknown range")
     return np.asarray(np.clip(values * (255.0 / white), 0, 255), np.uint8)

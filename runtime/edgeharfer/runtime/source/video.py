@@ -98,7 +98,7 @@ class VideoFileSource(BaseSource):
         self.skipped.append((self._path, f"{self._path}: {reason}"))
 
     def _missing_frames(self) -> int:
-        """Return the number of frames that could not be decoded, or that the container declares in vain."""
+        """Return the number of frames that could not be decoded, or that the container declares but lacks."""
         expected = self.frame_count or 0
         if expected and self._seq >= expected:
             return 0

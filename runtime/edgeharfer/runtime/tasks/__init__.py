@@ -154,8 +154,8 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     gives = "classes" if manifest.labels else "values"
     if (manifest.kind, gives) != (entry.reads, entry.gives):
         raise ModelError(
-            f"{where}: reads {manifest.kind}s and gives {gives}, but a package for the task "
-            f"{manifest.task} reads {entry.reads}s and gives {entry.gives}"
+            f"{where}: takes {manifest.kind}s and outputs {gives}, but a package for the task "
+            f"{manifest.task} takes {entry.reads}s and outputs {entry.gives}"
         )
 
 

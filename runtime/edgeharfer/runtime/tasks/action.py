@@ -133,8 +133,8 @@ class ActionModel(TaskModel):
         taken = self.head.input_shape[-1]
         if self.manifest.encoder is not None and isinstance(taken, int) and taken != size:
             raise ModelError(
-                f"{self.head.name}: reads {taken} features of a frame, but the encoder "
-                f"{self.manifest.encoder} gives {size}"
+                f"{self.head.name}: takes {taken} features per frame, but the encoder "
+                f"{self.manifest.encoder} outputs {size}"
             )
         self._rolling = None
         if has_rolling_head(self.manifest, self.precision, self._encoder.session):

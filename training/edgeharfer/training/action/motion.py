@@ -58,7 +58,7 @@ class MotionSpec:
 
     def __post_init__(self) -> None:
         if self.looks < 1 or not 0 < self.least <= 1:
-            raise ConfigError("motion: looks must be at least 1, and least above 0 and at most 1")
+            raise ConfigError("motion: looks must be at least 1; least must be above 0 and at most 1")
 
 
 def picture_encoder(width: int, height: int) -> keras.Model:

@@ -221,7 +221,7 @@ def make_lessons(
         ConfigError: A teacher is not a finished run, or there are uncertain labels without one.
     """
     if uncertain is not None and not teachers:
-        raise ConfigError("uncertain labels need --teacher RUN, which says what counts")
+        raise ConfigError("--uncertain requires --teacher RUN: the teachers decide which labels count")
     faces = prepared.train
     targets = make_targets(
         faces, prepared.votes, smoothing=recipe.label_smoothing, majority=recipe.majority,
