@@ -149,7 +149,7 @@ def test_what_is_in_the_way_stays(tmp_path: Path) -> None:
     package = emotion_package(tmp_path / "emotion").path
     (tmp_path / "tiny-emotion").mkdir()
     (tmp_path / "tiny-emotion" / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="not a model of Triton"):
+    with pytest.raises(ConfigError, match="not a Triton model"):
         write_repository(package, tmp_path)
     assert folders(tmp_path / "tiny-emotion") == {"notes.txt"}
     with pytest.raises(ModelError, match="no fp16 graphs, only fp32"):
