@@ -8,7 +8,8 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from edgeharfer.benchmark.paired import MAX_ERROR, MAX_ROUNDS, MIN_ROUNDS, PairClock, is_faster, sign_test
+from edgeharfer.benchmark.paired import MAX_ERROR, MAX_ROUNDS, MIN_ROUNDS, is_faster, sign_test
+from edgeharfer.calib.latency import StepClock
 
 
 class Machine:
@@ -26,7 +27,7 @@ class Machine:
         return run
 
     def compare(self, time_s: float, other_s: float, resolution_s: float = 0.0) -> bool:
-        clock = PairClock(lambda: self.now_s, resolution_s)
+        clock = StepClock("injected", lambda: self.now_s, resolution_s)
         return is_faster(self.job(time_s), self.job(other_s), clock)
 
 
@@ -56,7 +57,7 @@ def test_slow_candidates_end_by_time() -> None:
 def test_rounds_last_many_ticks_of_a_coarse_clock() -> None:
     """On Windows processor time has ticks of 16 ms, so runs of 1 ms would all take none."""
     machine = Machine()
-    ticks = PairClock(lambda: machine.now_s // 0.016 * 0.016, 0.016)
+    ticks = StepClock("injected", lambda: machine.now_s // 0.016 * 0.016, 0.016)
     assert is_faster(machine.job(0.001), machine.job(0.0015), ticks)
 
 

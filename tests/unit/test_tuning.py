@@ -14,7 +14,6 @@ import pytest
 import tiny_patterns
 from edgeharfer.benchmark import tune
 from edgeharfer.benchmark.measure import Timing
-from edgeharfer.benchmark.paired import PairClock
 from edgeharfer.benchmark.rows import OURS, Candidate
 from edgeharfer.benchmark.tune import (
     TuningResult,
@@ -24,6 +23,7 @@ from edgeharfer.benchmark.tune import (
     differing_providers,
     thread_counts,
 )
+from edgeharfer.calib.latency import StepClock
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.inference import providers, tuning
 from edgeharfer.runtime.inference.backend import Backend
@@ -192,8 +192,8 @@ def test_providers_that_beat_the_cpu_are_found_by_graph(monkeypatch: pytest.Monk
     def timed(name: str, provider: str, time_s: float) -> Candidate:
         return replace(candidate(provider, 1.0), name=name, run=partial(spend, time_s))
 
-    monkeypatch.setattr(tune, "PROCESSOR_TIME", PairClock(lambda: now_s, 0.0))
-    monkeypatch.setattr(tune, "WALL_TIME", PairClock(lambda: now_s, 0.0))
+    monkeypatch.setattr(tune, "PROCESSOR_TIME", StepClock("injected", lambda: now_s, 0.0))
+    monkeypatch.setattr(tune, "WALL_TIME", StepClock("injected", lambda: now_s, 0.0))
     times = {("a encoder", "cpu"): 2.0, ("a encoder", "openvino"): 1.98, ("a encoder", "webgpu"): 1.0}
     times |= {("a head", "cpu"): 1.0, ("a head", "openvino"): 1.01, ("a step", "openvino"): 0.1}
     found = tune.winners([timed(*key, time_s) for key, time_s in times.items()])

@@ -88,7 +88,18 @@ def _steps(sessions: Sessions, inputs: Mapping[str, Floats], clock: StepClock) -
         return clock.now() - start_s
 
     run(_WARM_UP)
+    count = repeats_for(run, clock)
+    return lambda: run(count) / count * 1e3
+
+
+def repeats_for(run: Callable[[int], float], clock: StepClock) -> int:
+    """Return how many steps in a row last enough ticks of a clock.
+
+    Args:
+        run: Runs so many steps, and returns their time on the clock in seconds.
+        clock: The clock.
+    """
     count = 1
     while run(count) < _TICKS * clock.resolution_s and count < _MAX_REPEATS:
         count *= 2
-    return lambda: run(count) / count * 1e3
+    return count

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from edgeharfer.benchmark.measure import Run
+from edgeharfer.calib.latency import StepClock, repeats_for
 
 MAX_ERROR = 1e-3
 """Largest probability of a decision if both candidates were equally fast, one-sided."""
@@ -18,28 +17,12 @@ RUNS_PER_ROUND = 5
 MAX_SECONDS = 20.0
 """No further rounds after this time on the clock."""
 
-_TICKS = 20
-"""A round lasts at least so many ticks of the clock, which are 16 ms on Windows."""
+PROCESSOR_TIME = StepClock(
+    "processor time", time.process_time, time.get_clock_info("process_time").resolution
+)
 
 
-@dataclass(frozen=True)
-class PairClock:
-    """What candidates are compared by.
-
-    Attributes:
-        now: Time in seconds.
-        resolution_s: Smallest difference in seconds.
-    """
-
-    now: Callable[[], float]
-    resolution_s: float
-
-
-PROCESSOR_TIME = PairClock(time.process_time, time.get_clock_info("process_time").resolution)
-WALL_TIME = PairClock(time.perf_counter, time.get_clock_info("perf_counter").resolution)
-
-
-def is_faster(run: Run, other: Run, clock: PairClock = PROCESSOR_TIME) -> bool:
+def is_faster(run: Run, other: Run, clock: StepClock = PROCESSOR_TIME) -> bool:
     """Whether a candidate takes less time than another, also if by a few per cent only.
 
     Both run in each round, in alternating order, and the one with less time wins the round. The sign test
@@ -54,7 +37,9 @@ def is_faster(run: Run, other: Run, clock: PairClock = PROCESSOR_TIME) -> bool:
     Returns:
         True if `run` is faster; False if `other` is, or if no difference is shown.
     """
-    repeats = max(RUNS_PER_ROUND, _repeats(run, clock), _repeats(other, clock))
+    repeats = max(
+        RUNS_PER_ROUND, *(repeats_for(partial(_seconds, one, clock=clock), clock) for one in (run, other))
+    )
     wins = rounds = 0
     spent_s = 0.0
     while rounds < MAX_ROUNDS and (rounds < MIN_ROUNDS or spent_s < MAX_SECONDS):
@@ -74,7 +59,7 @@ def sign_test(wins: int, rounds: int) -> float:
     return float(sum(math.comb(rounds, count) for count in range(wins, rounds + 1)) / 2**rounds)
 
 
-def _round(run: Run, other: Run, repeats: int, clock: PairClock, *, swap: bool) -> tuple[float, float]:
+def _round(run: Run, other: Run, repeats: int, clock: StepClock, *, swap: bool) -> tuple[float, float]:
     if swap:
         other_s, one_s = _seconds(other, repeats, clock), _seconds(run, repeats, clock)
     else:
@@ -82,18 +67,10 @@ def _round(run: Run, other: Run, repeats: int, clock: PairClock, *, swap: bool) 
     return one_s, other_s
 
 
-def _seconds(run: Run, repeats: int, clock: PairClock) -> float:
+def _seconds(run: Run, repeats: int, clock: StepClock) -> float:
     """Time of some runs after an untimed one."""
     run()
     start_s = clock.now()
     for _ in range(repeats):
         run()
     return clock.now() - start_s
-
-
-def _repeats(run: Run, clock: PairClock) -> int:
-    """How many runs take enough ticks of the clock."""
-    count = 1
-    while _seconds(run, count, clock) < _TICKS * clock.resolution_s and count < 4096:
-        count *= 2
-    return count

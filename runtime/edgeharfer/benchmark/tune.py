@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edgeharfer.benchmark.measure import Timing, measure
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
-from edgeharfer.benchmark.paired import PROCESSOR_TIME, WALL_TIME, is_faster
+from edgeharfer.benchmark.paired import PROCESSOR_TIME, is_faster
 from edgeharfer.benchmark.rows import Candidate
+from edgeharfer.calib.latency import WALL_TIME
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
 from edgeharfer.runtime.golden import int8_difference
@@ -135,7 +136,7 @@ def winners(candidates: Sequence[Candidate]) -> set[tuple[str, Backend]]:
 
     One thread of the processor is compared by processor time, all else by wall time.
     """
-    graphs = [one for one in candidates if not one.name.endswith(" step")]
+    graphs = _without_steps(candidates)
     plain = {(one.name, _options(one)): one for one in graphs if _provider(one) == "cpu"}
     won = set()
     for one in graphs:
@@ -209,7 +210,7 @@ def differing_providers(candidates: Sequence[Candidate]) -> dict[tuple[str, str]
     Returns:
         Provider and precision -> how far an output is off, if it is by more than TOLERANCE.
     """
-    graphs = [one for one in candidates if not one.name.endswith(" step")]
+    graphs = _without_steps(candidates)
     wanted = {(one.name, one.precision): _outputs(one) for one in graphs if _provider(one) == "cpu"}
     wrong: dict[tuple[str, str], str] = {}
     for one in graphs:
@@ -257,6 +258,11 @@ def _run_options(result: TuningResult) -> tuple[int | None, str]:
 
 def _options(candidate: Candidate) -> tuple[int | None, str]:
     return _backend(candidate).threads, candidate.precision
+
+
+def _without_steps(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The single graphs."""
+    return [one for one in candidates if not one.name.endswith(" step")]
 
 
 def _outputs(candidate: Candidate) -> dict[str, Floats]:
