@@ -52,13 +52,10 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
 """Name of a library -> what is installed. Their packages contain the weights."""
 
 DOWNLOADS: Mapping[str, str] = {
-    "deepface": "downloads its weights when it is first used",
-    "py-feat": "downloads its weights when it is first used",
-    "libreface": "downloads its weights when it is first used",
-    "rmn": "downloads its weights when it is first used",
-    "uniface": "downloads its weights when it is first used",
-    "emotiefflib": "downloads its weights when it is first used",
-    "hsemotion-onnx": "downloads its weights when it is first used",
+    **dict.fromkeys(
+        ("deepface", "py-feat", "libreface", "rmn", "uniface", "emotiefflib", "hsemotion-onnx"),
+        "downloads its weights when it is first used",
+    ),
     "MediaPipe": "needs a model file that is downloaded separately (face blendshapes)",
 }
 """Name of a library that cannot run without a network after installation -> the reason."""

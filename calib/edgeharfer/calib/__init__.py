@@ -10,7 +10,7 @@ from edgeharfer.calib.faces import FaceCalibrationSource
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import Manifest
 
-__all__ = ["open_material"]
+__all__ = ["open_calibration_source"]
 
 
 def open_calibration_source(manifest: Manifest, path: Path, ferplus: Path | None = None) -> CalibrationSource:

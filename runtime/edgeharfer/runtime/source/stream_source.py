@@ -41,7 +41,7 @@ _IMAGE_STARTS = (b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _WEB_PAGE = (b"<!doctype html", b"<html")
 _TEXT_TYPES = ("text/html", "application/json", "application/xhtml+xml")
-# FFmpeg reads up to 5 s of a live stream to find its properties, unless it is told to stop earlier.
+# FFmpeg reads up to 5 s of a live stream to find its properties, unless an option sets a limit.
 _LIVE_OPTIONS = {"analyzeduration": "2000000"}
 
 
