@@ -45,7 +45,7 @@ MAX_FOLLOWED = 2
 """Following more faces costs more than a pass over the whole frame."""
 FOLLOW_REGION_SIDES = 2.5
 """Side of the region in which a face is followed, in sides of its box; the face may move by 0.75 sides."""
-WIDE_INTERVAL = 2
+WIDE_INTERVAL = 3
 """Passes between searches of the whole frame and a tile, alternately, while faces are followed."""
 CLOSE_REGION_SIDES = 5.0
 """Side of the region searched for a lost or doubtful face, in sides of its box."""
