@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from edgeharfer.evaluate.dataset import CLIPS, Dataset
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.progress import Display, shown_by
 from edgeharfer.runtime.tasks.action import ActionModel
 from edgeharfer.runtime.types import Floats, Frame
 
@@ -115,14 +117,16 @@ def test_frames_come_in_order(tmp_path: Path) -> None:
 
 def test_figures_of_a_folder(package: Package, data: Path) -> None:
     dataset = Dataset(data, CLIPS)
-    told: list[tuple[int, int]] = []
-    figures = evaluate_action(package, dataset, dataset.samples, progress=lambda *at: told.append(at))
+    display = Mock(spec=Display)
+    with shown_by(display):
+        figures = evaluate_action(package, dataset, dataset.samples)
     assert figures["task"] == "action"
     assert figures["n"] == 2
     assert figures["labels"] == list(tiny_models.ACTIONS)
     assert figures["left_out"] == {"Unicycling": 1}
     assert figures["unreadable"] == ["Archery/broken.mp4"]
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    display.begin.assert_called_once_with("evaluating clips", 3)
+    assert display.advance.call_count == 3
     per_class = figures["per_class"]
     assert isinstance(per_class, dict)
     assert {label: row["support"] for label, row in per_class.items()} == {

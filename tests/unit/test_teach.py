@@ -296,7 +296,7 @@ def test_what_cannot_be_learned_is_refused_in_one_line(
     root = _copied(data, tmp_path)
     spoil(root)
     with pytest.raises(kind, match=told) as caught:
-        read_examples(find_files([root]), ActionModel(base), lambda done, total: None)
+        read_examples(find_files([root]), ActionModel(base))
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
 
 

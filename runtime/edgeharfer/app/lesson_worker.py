@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edgeharfer.app.settings import UserLimits
 from edgeharfer.app.worker import limit_resources
 from edgeharfer.report.worker_io import MessageWriter, read_line, redirected_output
 from edgeharfer.runtime.errors import EdgeharferError
+from edgeharfer.runtime.progress import Display, shown_by
 from edgeharfer.runtime.tasks import ACTION, TASKS
 
 
@@ -46,6 +48,28 @@ class LessonRequest:
         return json.dumps(asdict(self)).encode("ascii") + b"\n"
 
 
+class _ShareDisplay(Display):
+    """Reports the progress of a step, the reading of the clips, as a share of all work."""
+
+    def __init__(self, reporter: MessageWriter) -> None:
+        self._reporter = reporter
+        self._done, self._total = 0.0, 0.0
+
+    def begin(self, title: str, total: float | None) -> None:
+        self._done, self._total = 0.0, total or 0.0
+
+    def advance(self, amount: float = 1, note: str | None = None, title: str | None = None) -> None:
+        self._done += amount
+        if self._total:
+            self._reporter.report(0.9 * self._done / self._total)
+
+    def end(self) -> None:
+        return
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 def teach_package(request: LessonRequest, reporter: MessageWriter) -> dict[str, Any]:
     """Teach the package and return what the page shows, JSON-serialisable.
 
@@ -56,11 +80,8 @@ def teach_package(request: LessonRequest, reporter: MessageWriter) -> dict[str, 
     from edgeharfer.teach.package import write_package
 
     limit_resources(UserLimits(memory_mb=request.memory_mb, work_s=request.work_s))
-    lesson = teach(
-        [Path(request.data)],
-        base=request.base or TASKS[ACTION].package,
-        progress=lambda done, total: reporter.report(0.9 * done / total),
-    )
+    with shown_by(_ShareDisplay(reporter)):
+        lesson = teach([Path(request.data)], base=request.base or TASKS[ACTION].package)
     write_package(lesson, Path(request.out), request.name)
     return {
         "top1": lesson.accuracy,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeharfer.cli.options import backend_from_options
-from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,10 +46,7 @@ def _measure_faces(package: Package, data: Path, options: dict[str, Any]) -> dic
         "blazeface", Backend("cpu", threads=options["threads"]), min_score=MIN_PORTRAIT_SCORE
     )
     votes = read_votes(options["ferplus"]) if options["ferplus"] else None
-    with progress_bar("evaluating images") as progress:
-        return evaluate_emotion(
-            model, Dataset(data), detector, split=options["split"], votes=votes, progress=progress
-        )
+    return evaluate_emotion(model, Dataset(data), detector, split=options["split"], votes=votes)
 
 
 def _measure_clips(package: Package, data: Path, options: dict[str, Any]) -> dict[str, object]:
@@ -59,7 +55,4 @@ def _measure_clips(package: Package, data: Path, options: dict[str, Any]) -> dic
 
     assert package.manifest.window is not None, "a package that reads clips has a window"
     clips = Dataset(data, clip_suffixes(package.manifest.window))
-    with progress_bar("evaluating clips") as progress:
-        return evaluate_action(
-            package, clips, clips.split(options["split"]), backend_from_options(options), progress=progress
-        )
+    return evaluate_action(package, clips, clips.split(options["split"]), backend_from_options(options))

@@ -11,7 +11,6 @@ from edgeharfer.cli.completion import complete_model
 from edgeharfer.cli.extras import needs_extra
 from edgeharfer.cli.model_file import model_arguments, model_file_options
 from edgeharfer.cli.options import path_option
-from edgeharfer.cli.progress import progress_bar
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.staging import write_json, write_text
 
@@ -56,8 +55,7 @@ def inspect(
         from edgeharfer.export.inspection import GivenFacts, inspect_model
 
     given = GivenFacts(name=name, **model_arguments(options))
-    with progress_bar("trying settings") as progress:
-        found = inspect_model(model, given, data=data, split=split, ferplus=ferplus, progress=progress)
+    found = inspect_model(model, given, data=data, split=split, ferplus=ferplus)
     for line in found.lines():
         click.echo(line)
     if json_file is not None:

@@ -11,7 +11,6 @@ from click.core import ParameterSource
 
 from edgeharfer.cli.completion import complete_package, complete_source
 from edgeharfer.cli.options import path_option, source_spec
-from edgeharfer.cli.progress import progress_bar
 from edgeharfer.cli.stopping import stop_signals
 from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.sinks import views
@@ -130,10 +129,7 @@ def _teach(data: tuple[Path, ...], options: dict[str, Any]) -> None:
     out: Path = options["out"]
     name = package_name(out, options["name"])
     check_out(out)
-    with progress_bar("encoding clips") as progress:
-        lesson = teach_classes(
-            data, base=options["base"], background=options["background"], progress=progress
-        )
+    lesson = teach_classes(data, base=options["base"], background=options["background"])
     with step("writing the package"):
         package = write_package(lesson, out, name)
     for warning in lesson.warnings:

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgeharfer.evaluate.dataset import Dataset, LabelledFile, Progress, match_labels
+from edgeharfer.evaluate.dataset import Dataset, LabelledFile, match_labels
 from edgeharfer.evaluate.metrics import score
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.inference.backend import CPU, Backend
 from edgeharfer.runtime.inference.manifest import WindowSpec
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.source import open_source
 from edgeharfer.runtime.tasks import ACTION
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
@@ -112,8 +113,6 @@ def evaluate_action(
     data: Dataset,
     samples: Sequence[LabelledFile],
     backend: Backend = CPU,
-    *,
-    progress: Progress = lambda done, total: None,
 ) -> dict[str, object]:
     """Compute the figures of `evaluate --json` for clips.
 
@@ -123,7 +122,6 @@ def evaluate_action(
         samples: Samples of `data` to evaluate. Those of classes that the model does not have are counted
             as "left_out".
         backend: Execution provider and precision.
-        progress: Called with the number of clips done and of all clips.
 
     Returns:
         The figures of `summarize_clips` with "left_out" and "task".
@@ -136,13 +134,12 @@ def evaluate_action(
     pairs, left_out = match_labels(samples, labels)
     scores = ClipScores()
     with tempfile.TemporaryDirectory() as scratch:
-        for done, (sample, truth) in enumerate(pairs, 1):
+        for sample, truth in with_progress(pairs, "evaluating clips"):
             try:
                 with data.local_file(sample, Path(scratch)) as path:
                     scores.add(sample.name, truth, classify_clip(model, path))
             except SourceError:
                 scores.unreadable.append(sample.name)
-            progress(done, len(pairs))
     if not scores.names:
         raise SourceError(f"{data.path}: no readable clip of a class of {package.manifest.name}")
     figures = {**summarize_clips(scores, labels), "left_out": dict(sorted(left_out.items()))}

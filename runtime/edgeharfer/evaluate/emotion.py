@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
-from edgeharfer.evaluate.dataset import Dataset, LabelledFile, Progress, canonical, match_labels
+from edgeharfer.evaluate.dataset import Dataset, LabelledFile, canonical, match_labels
 from edgeharfer.evaluate.metrics import score as figures_of
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.tasks.emotion import EmotionModel
 from edgeharfer.runtime.types import Floats, Image
@@ -46,7 +47,6 @@ def evaluate_emotion(
     *,
     split: str | None = None,
     votes: Mapping[str, Floats] | None = None,
-    progress: Progress = lambda done, total: None,
 ) -> dict[str, object]:
     """Compute the figures of `evaluate --json` for one split.
 
@@ -56,7 +56,6 @@ def evaluate_emotion(
         detector: Face detector, for models that crop portraits.
         split: Name of the split; None chooses `Dataset.test_split`.
         votes: FER+ votes by file name. The label is then their majority; pictures without one are skipped.
-        progress: Called with the number of pictures done and of all pictures.
 
     Raises:
         SourceError: No picture has a class of the model.
@@ -66,7 +65,7 @@ def evaluate_emotion(
     pairs, left_out = match_labels(samples, labels) if votes is None else match_votes(samples, votes, labels)
     if not pairs:
         raise SourceError(f"{data.path}: none of its classes is a class of the model: {', '.join(labels)}")
-    scored = run_model(model, data, pairs, detector, progress)
+    scored = run_model(model, data, pairs, detector)
     return {
         **figures_of(model.manifest.task, scored.probs, scored.truth, labels),
         "left_out": {**left_out, **scored.left_out},
@@ -111,7 +110,6 @@ def run_model(
     data: Dataset,
     pairs: Sequence[tuple[LabelledFile, int]],
     detector: Detector,
-    progress: Progress,
 ) -> ScoredFaces:
     """Classify the pictures; unreadable ones are counted and skipped.
 
@@ -122,8 +120,7 @@ def run_model(
     truth: list[int] = []
     crops: list[Image] = []
     unreadable = without_face = 0
-    for done, (sample, label) in enumerate(pairs, 1):
-        progress(done, len(pairs))
+    for sample, label in with_progress(pairs, "evaluating images"):
         try:
             picture = decode_image(data.read(sample), sample.name)
         except SourceError:

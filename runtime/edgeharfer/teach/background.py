@@ -20,9 +20,10 @@ from typing import Annotated
 
 import numpy as np
 
-from edgeharfer.evaluate.dataset import CLIPS, Progress, files_below
+from edgeharfer.evaluate.dataset import CLIPS, files_below
 from edgeharfer.runtime.errors import EdgeharferError, ModelError, SourceError
 from edgeharfer.runtime.inference.package import load_package, read_regular_file
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.strict_json import integer, list_of, load_json, reader_of, record, text
 from edgeharfer.runtime.tasks import ACTION, TASKS
 from edgeharfer.runtime.tasks.action import ActionModel
@@ -73,9 +74,7 @@ def shipped_background(encoder: str) -> list[BackgroundClip]:
     return clips if found == encoder else []
 
 
-def read_folder(
-    folder: Path, source: str, model: ActionModel, progress: Progress = lambda done, total: None
-) -> list[BackgroundClip]:
+def read_folder(folder: Path, source: str, model: ActionModel) -> list[BackgroundClip]:
     """Describe a few windows of each clip below a folder.
 
     Raises:
@@ -86,22 +85,19 @@ def read_folder(
     paths = [path for path in sorted(files_below(folder)) if path.suffix.lower() in CLIPS]
     if not paths:
         raise SourceError(f"{folder}: no clips in this folder")
-    return read_clips(paths, source, model, progress)
+    return read_clips(paths, source, model)
 
 
-def read_clips(
-    paths: Sequence[Path], source: str, model: ActionModel, progress: Progress = lambda done, total: None
-) -> list[BackgroundClip]:
+def read_clips(paths: Sequence[Path], source: str, model: ActionModel) -> list[BackgroundClip]:
     """Describe a few windows of each clip.
 
     Raises:
         SourceError: A clip cannot be read.
     """
     clips = []
-    for done, path in enumerate(paths, 1):
+    for path in with_progress(paths, "encoding background"):
         described = describe_clip(path, model)
         clips.append(BackgroundClip(source, spread_rows(described, WINDOWS_PER_CLIP)))
-        progress(done, len(paths))
     return clips
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from edgeharfer.evaluate.action import read_frames
-from edgeharfer.evaluate.dataset import CLIPS, Progress
+from edgeharfer.evaluate.dataset import CLIPS
 from edgeharfer.runtime.errors import ConfigError, ModelError, SourceError
 from edgeharfer.runtime.inference.manifest import WindowSpec
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.tasks.action import ActionModel, FeatureRing
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Floats
 from edgeharfer.teach.enrolment import SUFFIX, Enrolment, encoder_id, read_enrolment
@@ -120,13 +121,12 @@ def check_label(label: str, where: str) -> None:
         raise ConfigError(f"{where}: a class name needs 1 to 100 printable characters")
 
 
-def read_examples(files: Sequence[ExampleFile], model: ActionModel, progress: Progress) -> list[Example]:
+def read_examples(files: Sequence[ExampleFile], model: ActionModel) -> list[Example]:
     """Read all files, and check that something can be learned from them.
 
     Args:
         files: The files, from `find_files`.
         model: The base package.
-        progress: Called with the number of files done and of all files.
 
     Raises:
         ConfigError: There are too few classes or examples, or copies among them.
@@ -136,13 +136,12 @@ def read_examples(files: Sequence[ExampleFile], model: ActionModel, progress: Pr
     _check_counts([file.label for file in files if file.label], complete=all(file.label for file in files))
     examples: list[Example] = []
     hashes: dict[str, Path] = {}
-    for done, file in enumerate(files, 1):
+    for file in with_progress(files, "encoding clips"):
         digest = _sha256(file.path)
         if digest in hashes:
             raise ConfigError(f"{file.path}: a duplicate of {hashes[digest]}: remove one of them")
         hashes[digest] = file.path
         examples += _examples_of(file, model)
-        progress(done, len(files))
     _check_counts([example.label for example in examples], complete=True)
     _check_copies(examples)
     return examples

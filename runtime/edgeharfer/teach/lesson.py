@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.package import Package, load_package
@@ -102,7 +101,6 @@ def teach(
     *,
     base: str | Path = TASKS[ACTION].package,
     background: Sequence[Path] = (),
-    progress: Progress = lambda done, total: None,
     clock: Clock | None = None,
 ) -> Lesson:
     """Learn the classes of DATA.
@@ -111,7 +109,6 @@ def teach(
         data: Folders of `<class>/<clip>`, and enrolment files.
         base: Action package whose encoder is used.
         background: Folders of clips in which nobody does any of the actions, and enrolment files.
-        progress: Called with the number of files read and of all files.
         clock: Source of time; the system's by default.
 
     Raises:
@@ -125,7 +122,7 @@ def teach(
     package = load_package(base, ACTION)
     model = ActionModel(package)
     _check_encoder(model, package)
-    examples = read_examples(files, model, progress)
+    examples = read_examples(files, model)
     scenes = shipped_background(encoder_id(package.manifest))
     for folder in background:
         scenes += read_own(folder, model)

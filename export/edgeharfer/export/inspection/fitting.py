@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -20,9 +20,8 @@ from edgeharfer.evaluate.ferplus import LABELS as FERPLUS_LABELS
 from edgeharfer.evaluate.label_orders import FITTED, PERMUTED, Counts, plausible_orders, score_orders
 from edgeharfer.runtime.inference.manifest import NORMALIZATIONS, InputSpec, Manifest
 from edgeharfer.runtime.inference.package import Package
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.types import Floats, Image
-
-Progress = Callable[[int, int], object]
 
 MAX_PICTURES, MAX_CLIPS = 700, 70
 """Items that are tried, balanced over the classes; one point of accuracy is 7 pictures."""
@@ -62,7 +61,6 @@ def find_fits(
     variants: Sequence[InputSpec],
     split: str | None = None,
     ferplus: Path | None = None,
-    progress: Progress = lambda done, total: None,
 ) -> list[Fit]:
     """Try label orders, channel orders and normalizations on labelled data.
 
@@ -73,7 +71,6 @@ def find_fits(
         variants: The inputs to try, see `input_variants`.
         split: Name of the split; None chooses the test split.
         ferplus: Table of FER+ votes that replace the folder names.
-        progress: Called with the number of tried inputs and of all.
 
     Returns:
         The fits, most right predictions first; among equally good ones, usual orders of labels first.
@@ -90,7 +87,7 @@ def find_fits(
         MAX_PICTURES if manifest.window is None else MAX_CLIPS,
     )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        fits = list(_fits(package, source, pairs, Path(scratch), recorded, variants, progress))
+        fits = list(_fits(package, source, pairs, Path(scratch), recorded, variants))
     return sorted(fits, key=lambda fit: (-fit.right, fit.fitted, fit.order == PERMUTED))
 
 
@@ -164,12 +161,11 @@ def _fits(
     scratch: Path,
     recorded: Mapping[str, Sequence[str]],
     variants: Sequence[InputSpec],
-    progress: Progress,
 ) -> Iterator[Fit]:
     manifest, classes = package.manifest, source.manifest.labels
     data = source.read_evaluation(pairs, scratch)
     graphs = {role: package.read(role) for role in manifest.roles}
-    for done, spec in enumerate(variants, 1):
+    for spec in with_progress(variants, "trying settings"):
         seen = replace(data, pictures=recoloured(data.pictures, spec.color))
         probs = Scorer(replace(manifest, input=spec, prior={}), seen).probs(graphs)
         confusion = count_outputs(probs, data, len(classes))
@@ -181,7 +177,6 @@ def _fits(
             yield Fit(
                 score.top1, score.n, score.right, name, labels, spec.color, spec.normalize, name == FITTED
             )
-        progress(done, len(variants))
 
 
 def count_outputs(probs: Floats, data: EvaluationData, classes: int) -> Counts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from edgeharfer.evaluate.label_orders import MIN_GAIN
 from edgeharfer.export.exporter import export_model
 from edgeharfer.export.inspection.description import ModelDescription, TensorDescription
-from edgeharfer.export.inspection.fitting import Fit, Progress, find_fits, input_variants
+from edgeharfer.export.inspection.fitting import Fit, find_fits, input_variants
 from edgeharfer.export.inspection.graphs import describe_onnx, describe_tflite
 from edgeharfer.export.inspection.keras_file import describe_keras, describe_saved_model
 from edgeharfer.export.loading import load_model
@@ -123,7 +123,6 @@ def inspect_model(
     data: Path | None = None,
     split: str | None = None,
     ferplus: Path | None = None,
-    progress: Progress = lambda done, total: None,
 ) -> Inspection:
     """Inspect a model file or package.
 
@@ -133,7 +132,6 @@ def inspect_model(
         data: Labelled data to try label orders, channel orders and normalizations on.
         split: Split of the data; None chooses the test split.
         ferplus: Table of FER+ votes that label the data.
-        progress: Called with the number of inputs that were tried and of all.
 
     Raises:
         ModelError: The file is damaged, or there is none.
@@ -144,7 +142,7 @@ def inspect_model(
     if is_package(path):
         package = load_package(str(path))
         found = Inspection(path, _describe_package(package))
-        return replace(found, fits=_try(package, found, given, data, split, ferplus, progress))
+        return replace(found, fits=_try(package, found, given, data, split, ferplus))
     source = find_source(path, given.name, given.weights)
     stated = {str(given.labels): read_labels(given.labels)} if given.labels else labels_beside(path, source)
     description = _describe(source)
@@ -156,7 +154,7 @@ def inspect_model(
             if data is not None:
                 raise ConfigError(f"cannot be tried on data: {error}") from error
             return replace(found, problem=str(error))
-        fits = _try(package, found, given, data, split, ferplus, progress)
+        fits = _try(package, found, given, data, split, ferplus)
     return _with_command(replace(found, fits=fits), given)
 
 
@@ -269,7 +267,6 @@ def _try(
     data: Path | None,
     split: str | None,
     ferplus: Path | None,
-    progress: Progress,
 ) -> list[Fit]:
     if data is None:
         return []
@@ -277,9 +274,7 @@ def _try(
     channels = package.manifest.input.color if given.options.channels is not None else None
     variants = input_variants(package.manifest, channels=channels, scaling=not scaled)
     labels = found.description.labels
-    return find_fits(
-        package, data, recorded=labels, variants=variants, split=split, ferplus=ferplus, progress=progress
-    )
+    return find_fits(package, data, recorded=labels, variants=variants, split=split, ferplus=ferplus)
 
 
 def _with_command(found: Inspection, given: GivenFacts) -> Inspection:
