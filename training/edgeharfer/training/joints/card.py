@@ -15,7 +15,7 @@ _CARD = """\
 Recognises {actions} and falls, from the joints of the main person
 over the last {seconds:g} s.
 
-`background` stands for people who do none of this, such as talking, typing or gesturing before a webcam.
+`background` stands for people who do none of this, such as talking, typing or gesturing in front of a webcam.
 
 ## Model
 
