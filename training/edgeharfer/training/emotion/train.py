@@ -52,6 +52,8 @@ from edgeharfer.training.records import tensorboard_writer
 from edgeharfer.training.temperature import cross_entropy, fit_temperature
 
 Reporter = Callable[[str], None]
+SAMPLED_FACES = 2500
+"""Number of faces to which a pruned network is fitted."""
 
 
 def train_emotion(
@@ -144,13 +146,29 @@ def build_model(
     """Build the recipe's network with a head for each label set, computing in `dtype`."""
     classes = {head: len(labels) for head, labels in prepared.heads.items()}
     keras.config.set_dtype_policy(dtype)
+
+    def faces() -> Floats:
+        return sample_faces(prepared.train, recipe)
+
     try:
-        model = emotion_model(recipe.arch, classes, weights=weights, side=recipe.side)
+        model = emotion_model(recipe.arch, classes, weights=weights, side=recipe.side, faces=faces)
     finally:
         keras.config.set_dtype_policy("float32")
     if recipe.l2:
         add_l2(model, recipe.l2)
     return model
+
+
+def sample_faces(faces: Faces, recipe: EmotionRecipe) -> Floats:
+    """Return random training faces as the network reads them, aligned ones in the share of the recipe."""
+    spec = emotion_trunk(recipe.arch, recipe.side).input
+    rng = np.random.default_rng(recipe.seed)
+    chosen = rng.permutation(len(faces))[:SAMPLED_FACES]
+    aligned = rng.random(len(chosen)) < recipe.aligned_share
+    pictures = [
+        faces.aligned[i] if one else faces.pictures[i] for i, one in zip(chosen, aligned, strict=True)
+    ]
+    return preprocess_images(pictures, replace(spec, clahe=recipe.clahe))
 
 
 def train_phase(
