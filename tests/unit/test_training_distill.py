@@ -16,14 +16,17 @@ keras = pytest.importorskip("keras")
 from edgeharfer.evaluate import ferplus  # noqa: E402
 from edgeharfer.runtime.errors import ConfigError, SourceError  # noqa: E402
 from edgeharfer.runtime.inference.manifest import InputSpec  # noqa: E402
+from edgeharfer.runtime.types import Box, Face  # noqa: E402
 from edgeharfer.training.emotion.data import HeadTargets  # noqa: E402
 from edgeharfer.training.emotion.distill import (  # noqa: E402
+    NO_LABEL,
     Teacher,
     class_shares,
     distil,
     join_labels,
     parse_teacher,
     read_uncertain,
+    read_unlabelled,
     sampling_chances,
     teach,
     uncertain_targets,
@@ -32,6 +35,7 @@ from edgeharfer.training.emotion.faces import Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
 from edgeharfer.training.emotion.train import make_batches, make_lessons, mean_weights  # noqa: E402
+from films import write_film  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
 NEUTRAL, ANGRY = FER7.index("neutral"), FER7.index("angry")
@@ -73,6 +77,31 @@ def test_an_uncertain_label_counts_where_the_teachers_find_it_likely() -> None:
     np.testing.assert_allclose(answers["fer8"], 1 / 8)
 
 
+def test_faces_of_clips_are_taught_the_answers_alone(tmp_path: Path) -> None:
+    class TwoFaces(NoFaces):
+        def detect(self, bgr: np.ndarray, region: Any = None, *, close_up: bool = False) -> list[Face]:
+            points = np.full((6, 2), np.nan, np.float32)
+            return [Face(Box(5, 5, 20, 20), 0.9, points), Face(Box(60, 20, 60, 60), 0.8, points)]
+
+    picture = np.zeros((120, 160, 3), np.uint8)
+    picture[20:80, 60:120] = 200
+    (tmp_path / "more").mkdir()
+    write_film(tmp_path / "more" / "clip.mp4", [picture] * 12, fps=10)
+    found = read_unlabelled(tmp_path, TwoFaces())
+    assert len(found) == 6  # every second frame of ten a second
+    assert found.pictures.shape == (6, 48, 48)
+    assert found.pictures.mean() > 150, "the larger face"
+    assert (found.labels == NO_LABEL).all()
+    answers = {"fer7": rows(7, 3), "fer8": rows(8, 7)}
+    taught = uncertain_targets(
+        found.labels[:1], answers, {head: answers[head][0] for head in answers}, 0.5, 0
+    )
+    for head, answer in answers.items():
+        np.testing.assert_allclose(taught[head], 0.5 * answer)
+    with pytest.raises(SourceError, match="no clips with faces"):
+        read_unlabelled(tmp_path, NoFaces())
+
+
 def test_a_head_that_no_teacher_has_gets_no_target_for_uncertain_faces() -> None:
     means = {"fer7": np.full(7, 1 / 7), "fer8": np.full(8, 1 / 8)}
     found = uncertain_targets(
@@ -93,9 +122,9 @@ def test_rare_classes_are_drawn_more_often_and_the_shares_say_so() -> None:
 def test_lessons_correct_the_biases_for_what_was_drawn() -> None:
     faces = SimpleNamespace(labels=np.array([0] * 90 + [1] * 10), names=[str(i) for i in range(100)])
     prepared: Any = SimpleNamespace(train=faces, votes=None)
-    lessons = make_lessons(prepared, EmotionRecipe(sampling_power=0.5, label_smoothing=0), (), None)
+    lessons = make_lessons(prepared, EmotionRecipe(sampling_power=0.5, label_smoothing=0), ())
     assert lessons.offsets["fer7"][1] == pytest.approx(np.log(0.1 / 0.25), abs=1e-5)
-    plain = make_lessons(prepared, EmotionRecipe(), (), None)
+    plain = make_lessons(prepared, EmotionRecipe(), ())
     assert plain.chances is None
     assert not plain.offsets
 

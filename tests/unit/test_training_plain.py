@@ -94,3 +94,41 @@ def test_the_face_network_is_read_from_a_graph_model(tmp_path: Path) -> None:
     path.write_text('{"weightsManifest": []}')
     with pytest.raises(ConfigError, match="not the face network"):
         emotion_model("mobilenetv1-face", HEADS, weights=path)
+
+
+def test_pruning_keeps_the_channels_that_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A network whose other channels are constant has the same outputs without them."""
+    keras.utils.set_random_seed(1)
+    small = emotion_model("mobilenetv1-face-small", HEADS)
+    full = emotion_model("mobilenetv1-face", HEADS)
+    embed(small, full, np.random.default_rng(0))
+    faces = np.random.default_rng(1).normal(size=(40, 48, 48, 1)).astype(np.float32)
+    monkeypatch.setattr(keras.models, "load_model", lambda file: full)
+    pruned = emotion_model("mobilenetv1-face-small", HEADS, weights=tmp_path, faces=lambda: faces)
+    outputs = pruned(faces[:4], training=False)
+    for head, expected in full(faces[:4], training=False).items():
+        assert np.asarray(expected).std() > 0.01
+        np.testing.assert_allclose(np.asarray(outputs[head]), np.asarray(expected), atol=2e-3)
+    with pytest.raises(ConfigError, match="arch mobilenetv1-face "):
+        emotion_model("mobilenetv1-face-small", {"fer7": 7}, weights=tmp_path, faces=lambda: faces)
+    with pytest.raises(ConfigError, match="in a training"):
+        emotion_model("mobilenetv1-face-small", HEADS, weights=tmp_path)
+
+
+def embed(small: Any, full: Any, rng: np.random.Generator) -> None:
+    """Copy a network into a wider one, whose further channels are constant but are read."""
+    places = np.arange(32)
+    for layer in (one for one in small.layers if one.weights):
+        kernel, bias = layer.get_weights()
+        wide_kernel, wide_bias = full.get_layer(layer.name).get_weights()
+        if layer.name.startswith("depthwise"):
+            wide_kernel[:, :, places], wide_bias[places] = kernel * 3, bias
+        elif layer.name == "conv1":
+            wide_kernel, wide_bias = kernel, bias
+        else:
+            outputs = np.sort(rng.permutation(len(wide_bias))[: len(bias)])
+            wide_kernel = np.where(np.isin(np.arange(len(wide_bias)), outputs), wide_kernel, 0)
+            wide_bias[:] = 0.5
+            wide_kernel[..., places[:, None], outputs], wide_bias[outputs] = kernel, bias
+            places = outputs if layer.name.startswith("pointwise") else places
+        full.get_layer(layer.name).set_weights([wide_kernel, wide_bias])

@@ -77,7 +77,7 @@ def run_options(command: F) -> F:
 @click.option(
     "--backbone-weights", default="none", show_default=True, metavar="imagenet|none|FILE|DIR",
     help="Initial weights of a MobileNetV2, ResNet50V2 or VGG16 backbone; a folder for the two of hybrid; "
-    "for mobilenetv1-face faceres-deep.json, for mobilenetv2-folded the folder of a run.",
+    "for mobilenetv1-face faceres-deep.json, for mobilenetv1-face-small and mobilenetv2-folded a run.",
 )  # fmt: skip
 @click.option(
     "--teacher", "teachers", multiple=True, metavar="DIR[=WEIGHT]",
@@ -88,6 +88,11 @@ def run_options(command: F) -> F:
     metavar="DIR|ZIP",
     help="Further faces in folders by class, with labels that count only where the teachers agree.",
 )
+@click.option(
+    "--unlabelled", multiple=True, metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Clips whose faces are added with the teachers' answers; repeatable.",
+)  # fmt: skip
 def emotion(
     data: Path,
     out: Path,
@@ -95,6 +100,7 @@ def emotion(
     backbone_weights: str,
     teachers: tuple[str, ...],
     uncertain: Path | None,
+    unlabelled: tuple[Path, ...],
     recipe: str | None,
     changes: tuple[str, ...],
     compare: str | None,
@@ -118,7 +124,7 @@ def emotion(
     def train_one(one: EmotionRecipe, folder: Path) -> None:
         train_emotion(
             data, folder, one, detector, votes_file=ferplus, resume=resume, tensorboard=tensorboard,
-            teachers=[parse_teacher(text) for text in teachers], uncertain=uncertain,
+            teachers=[parse_teacher(text) for text in teachers], uncertain=uncertain, unlabelled=unlabelled,
             backbone_weights=None if backbone_weights == "none" else backbone_weights, report=echo,
         )  # fmt: skip
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.types import Floats
 
 Tensor = Any
 Build = TypeVar("Build", bound=Callable[..., Tensor])
+Restore = Callable[[Any, Path, Callable[[], Floats]], None]
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,16 @@ class EmotionNetwork:
             (n, size).
         summary: Short description for the model card.
         backbone: Whether it contains networks that accept ImageNet weights.
-        restore: Loads initial weights from a file or folder into the whole model; None if it takes none or
-            has a backbone.
+        restore: Loads initial weights into the whole model from a file or folder; None if it takes none or
+            has a backbone. Its last argument returns a sample of the training faces, as the model reads
+            them.
     """
 
     input: InputSpec
     build: Callable[..., Tensor]
     summary: str = "a custom network"
     backbone: bool = False
-    restore: Callable[[Any, Path], None] | None = None
+    restore: Restore | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def emotion_network(
     summary: str,
     *,
     backbone: bool = False,
-    restore: Callable[[Any, Path], None] | None = None,
+    restore: Restore | None = None,
 ) -> Callable[[Build], Build]:
     """Return a decorator that registers a build function as an emotion network; see `EmotionNetwork`."""
 

@@ -2,7 +2,7 @@
 
 The teachers are earlier runs. Faces with labels that are not to be trusted (such as photographs found by a
 search for an expression) are added with the teachers' answers; such a label counts only where the teachers
-find it more likely than it is on average.
+find it more likely than it is on average. Faces of clips are added with the answers alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
-from edgeharfer.evaluate.dataset import Dataset, canonical
+from edgeharfer.evaluate.action import read_frames
+from edgeharfer.evaluate.dataset import CLIPS, Dataset, canonical, files_below
 from edgeharfer.runtime.errors import ConfigError, SourceError
-from edgeharfer.runtime.faces.align import FER_CROP
+from edgeharfer.runtime.faces.align import FER_CROP, crop_face
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats, Image
@@ -36,6 +38,9 @@ JOINED = ("angry", "disgust", "fear")
 """Classes that FER-2013's labels name more often than the FER+ voters, who say neutral, sad or surprise."""
 SAMPLING_RANGE = (0.3, 5.0)
 """Least and greatest chance of a face to be drawn, of the mean."""
+CLIP_INTERVAL_S = 0.15
+"""Time between the faces that are read from a clip."""
+NO_LABEL = -1
 BATCH = 128
 Shares = NDArray[np.float64]
 
@@ -131,6 +136,34 @@ def read_uncertain(path: Path, detector: Detector) -> Faces:
     return Faces(names, np.stack(pictures), np.array(labels, np.int64), np.stack(aligned))
 
 
+def read_unlabelled(folder: Path, detector: Detector) -> Faces:
+    """Read the largest face every CLIP_INTERVAL_S of all clips below a folder.
+
+    Returns:
+        Faces with the label NO_LABEL, cropped as at run time.
+
+    Raises:
+        SourceError: A clip cannot be read, or there is no face.
+    """
+    names, crops = [], []
+    clips = [path for path in sorted(files_below(folder)) if path.suffix.lower() in CLIPS]
+    for path in with_progress(clips, "reading clips"):
+        due_s = 0.0
+        for frame in read_frames(path):
+            if frame.pts_s < due_s:
+                continue
+            due_s = frame.pts_s + CLIP_INTERVAL_S
+            faces = detector.detect(frame.bgr)
+            if faces:
+                largest = max(faces, key=lambda face: face.box.width)
+                crops.append(to_fer_format(crop_face(frame.bgr, largest, FER_CROP, (SIDE, SIDE))))
+                names.append(f"{path.name} {frame.pts_s:.2f}")
+    if not crops:
+        raise SourceError(f"{folder}: no clips with faces in this folder")
+    pictures = np.stack(crops)
+    return Faces(names, pictures, np.full(len(crops), NO_LABEL, np.int64), pictures)
+
+
 def join_labels(targets: HeadTargets, labels: NDArray[np.int64], share: float) -> None:
     """Mix FER-2013's labels of the classes JOINED into the targets of the votes, in place.
 
@@ -167,7 +200,7 @@ def uncertain_targets(
     """Return targets for faces with uncertain labels.
 
     Args:
-        labels: Indices into `ferplus.LABELS`.
+        labels: Indices into `ferplus.LABELS`, or NO_LABEL.
         answers: Head -> the teachers' probabilities (n, classes).
         means: Head -> shares of the classes in training.
         share: Share of the teachers' answers in the targets.
@@ -180,12 +213,12 @@ def uncertain_targets(
     row = np.arange(len(labels))
     lifts = np.zeros(len(labels))
     for head, answer in answers.items():
-        known = labels < answer.shape[1]
+        known = (labels >= 0) & (labels < answer.shape[1])
         likely = answer[row[known], labels[known]] / means[head][labels[known]]
         lifts[known] = np.maximum(lifts[known], likely)
     result = {head: np.zeros((len(labels), len(shares)), np.float32) for head, shares in means.items()}
     for head, answer in answers.items():
-        counts = (lifts >= lift) & (labels < answer.shape[1])
+        counts = (lifts >= lift) & (labels >= 0) & (labels < answer.shape[1])
         rows = share * answer
         rows[row[counts], labels[counts]] += 1 - share
         result[head] = np.asarray(rows, np.float32)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
+from edgeharfer.runtime.types import Floats
 from edgeharfer.training.backbones import backbone, frame_encoder
 from edgeharfer.training.emotion import classic, plain  # noqa: F401  (register their networks)
 from edgeharfer.training.lazy_keras import keras, layers
@@ -167,8 +168,23 @@ def emotion_trunk(arch: str, side: int | None = None) -> EmotionNetwork:
     return replace(trunk, input=replace(trunk.input, width=side, height=side))
 
 
+def no_faces() -> Floats:
+    """Stand for the training faces where there are none.
+
+    Raises:
+        ConfigError: Always.
+    """
+    raise ConfigError("these weights can only be used in a training, which has faces to fit the network to")
+
+
 def emotion_model(
-    arch: str, heads: Mapping[str, int], *, weights: Weights = None, side: int | None = None, **settings: Any
+    arch: str,
+    heads: Mapping[str, int],
+    *,
+    weights: Weights = None,
+    side: int | None = None,
+    faces: Callable[[], Floats] = no_faces,
+    **settings: Any,
 ) -> keras.Model:
     """Build a network with one linear head per label set.
 
@@ -177,6 +193,7 @@ def emotion_model(
         heads: Head -> number of classes.
         weights: Weights of the backbone, see `backbones.backbone`, or what the network is restored from.
         side: Input side in pixels; None uses the network's own.
+        faces: Returns a sample of the training faces, as the model reads them, for `EmotionNetwork.restore`.
         **settings: Keyword arguments of the network.
 
     Returns:
@@ -198,7 +215,7 @@ def emotion_model(
     }
     model = keras.Model(image, logits, name=arch)
     if trunk.restore is not None and weights is not None:
-        trunk.restore(model, Path(weights))
+        trunk.restore(model, Path(weights), faces)
     return model
 
 

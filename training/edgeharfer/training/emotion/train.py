@@ -31,6 +31,7 @@ from edgeharfer.training.emotion.distill import (
     distil,
     join_labels,
     read_uncertain,
+    read_unlabelled,
     sampling_chances,
     teach,
     uncertain_targets,
@@ -52,6 +53,8 @@ from edgeharfer.training.records import tensorboard_writer
 from edgeharfer.training.temperature import cross_entropy, fit_temperature
 
 Reporter = Callable[[str], None]
+SAMPLED_FACES = 2500
+"""Number of faces to which a pruned network is fitted."""
 
 
 def train_emotion(
@@ -64,6 +67,7 @@ def train_emotion(
     backbone_weights: str | Path | None = None,
     teachers: Sequence[Teacher] = (),
     uncertain: Path | None = None,
+    unlabelled: Sequence[Path] = (),
     resume: bool = False,
     tensorboard: bool = False,
     report: Reporter = print,
@@ -81,6 +85,7 @@ def train_emotion(
         teachers: Runs whose answers are part of the targets.
         uncertain: Further photographs in folders by class, with labels that are not to be trusted; needs
             teachers.
+        unlabelled: Folders of clips whose faces are added without labels; needs teachers.
         resume: Continue an interrupted run in `out`.
         tensorboard: Also write TensorBoard event files.
         report: Receives progress messages.
@@ -101,9 +106,9 @@ def train_emotion(
     write_augmentation_sheet(prepared.train, spec, recipe, out / "augmented.png")
     keras.utils.set_random_seed(recipe.seed)
     model = build_model(recipe, prepared, backbone_weights, recipe.dtype)
-    lessons = make_lessons(
-        prepared, recipe, teachers, read_uncertain(uncertain, detector) if uncertain else None
-    )
+    further = [read_uncertain(uncertain, detector)] if uncertain else []
+    further += [read_unlabelled(folder, detector) for folder in unlabelled]
+    lessons = make_lessons(prepared, recipe, teachers, further)
     on_epoch = tensorboard_writer(out / "tensorboard") if tensorboard else None
     initial = model.get_weights()
     validate = make_validation(prepared, spec, lessons.offsets)
@@ -144,13 +149,29 @@ def build_model(
     """Build the recipe's network with a head for each label set, computing in `dtype`."""
     classes = {head: len(labels) for head, labels in prepared.heads.items()}
     keras.config.set_dtype_policy(dtype)
+
+    def faces() -> Floats:
+        return sample_faces(prepared.train, recipe)
+
     try:
-        model = emotion_model(recipe.arch, classes, weights=weights, side=recipe.side)
+        model = emotion_model(recipe.arch, classes, weights=weights, side=recipe.side, faces=faces)
     finally:
         keras.config.set_dtype_policy("float32")
     if recipe.l2:
         add_l2(model, recipe.l2)
     return model
+
+
+def sample_faces(faces: Faces, recipe: EmotionRecipe) -> Floats:
+    """Return random training faces as the network reads them, aligned ones in the share of the recipe."""
+    spec = emotion_trunk(recipe.arch, recipe.side).input
+    rng = np.random.default_rng(recipe.seed)
+    chosen = rng.permutation(len(faces))[:SAMPLED_FACES]
+    aligned = rng.random(len(chosen)) < recipe.aligned_share
+    pictures = [
+        faces.aligned[i] if one else faces.pictures[i] for i, one in zip(chosen, aligned, strict=True)
+    ]
+    return preprocess_images(pictures, replace(spec, clahe=recipe.clahe))
 
 
 def train_phase(
@@ -199,7 +220,7 @@ class Lessons:
     """What a network is taught.
 
     Attributes:
-        faces: Training faces and, at the end, those with uncertain labels.
+        faces: Training faces and, at the end, those with uncertain labels and without.
         targets: Their targets.
         chances: Chance of each to be drawn; None shows each once an epoch.
         offsets: Head -> what its biases lack for the shares of the training pictures, because faces are drawn
@@ -213,15 +234,15 @@ class Lessons:
 
 
 def make_lessons(
-    prepared: TrainingData, recipe: EmotionRecipe, teachers: Sequence[Teacher], uncertain: Faces | None
+    prepared: TrainingData, recipe: EmotionRecipe, teachers: Sequence[Teacher], further: Sequence[Faces] = ()
 ) -> Lessons:
     """Make the targets of a run.
 
     Raises:
-        ConfigError: A teacher is not a finished run, or there are uncertain labels without one.
+        ConfigError: A teacher is not a finished run, or there are further faces without one.
     """
-    if uncertain is not None and not teachers:
-        raise ConfigError("--uncertain requires --teacher RUN: the teachers decide which labels count")
+    if further and not teachers:
+        raise ConfigError("--uncertain and --unlabelled require --teacher RUN, whose answers are learned")
     faces = prepared.train
     targets = make_targets(
         faces, prepared.votes, smoothing=recipe.label_smoothing, majority=recipe.majority,
@@ -230,15 +251,16 @@ def make_lessons(
     plain = class_shares(targets)
     join_labels(targets, faces.labels, recipe.joined_share)
     number = len(faces.labels)
-    if uncertain is not None:
-        faces = faces.with_more(uncertain)
+    for more in further:
+        faces = faces.with_more(more)
     answers = teach(teachers, faces.aligned) if teachers else {}
     distil(targets, {head: rows[:number] for head, rows in answers.items()}, recipe.distillation)
-    if uncertain is not None:
-        of_uncertain = {head: rows[number:] for head, rows in answers.items()}
-        more = uncertain_targets(uncertain.labels, of_uncertain, plain, recipe.distillation, recipe.min_lift)
+    if further:
+        labels = np.concatenate([more.labels for more in further])
+        of_further = {head: rows[number:] for head, rows in answers.items()}
+        added = uncertain_targets(labels, of_further, plain, recipe.distillation, recipe.min_lift)
         targets = HeadTargets(
-            {head: np.concatenate([rows, more[head]]) for head, rows in targets.by_head.items()}
+            {head: np.concatenate([rows, added[head]]) for head, rows in targets.by_head.items()}
         )
     if not recipe.sampling_power:
         chances, offsets = None, {}
