@@ -220,7 +220,7 @@ def test_half_precision_may_round_more_than_other_changes(
 ) -> None:
     """Pixels of 0 to 255, scaled by the file itself, whose products float16 rounds."""
     made = foreign_models.cnn(
-        begin=[node("Mul", ["input", "factor"], ["x"])], constants={"factor": np.float32(3.7)}
+        begin=[node("Mul", ["input", "factor"], ["x"])], constants={"factor": np.array(3.7, np.float32)}
     )
     half = float16.convert_float_to_float16(made, keep_io_types=False)
     monkeypatch.setattr("edgeharfer.export.onnx_import.HALF_CLOSE", CLOSE)
