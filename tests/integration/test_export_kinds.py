@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+import tiny_patterns
 from edgeharfer.cli.evaluate import evaluate
 from edgeharfer.cli.export import export
 from edgeharfer.export import ModelOptions, backend, export_model
 from edgeharfer.export.loading import load_model
 from edgeharfer.export.parity import onnx_scores
 from edgeharfer.export.source import find_source
+from edgeharfer.export.tensorrt import OVERFLOW, add_tensorrt
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.package import load_package
 
@@ -49,6 +53,48 @@ def frames(first: bool = False) -> Any:
 
 def softmax(**how: Any) -> Any:
     return layers.Dense(3, activation="softmax", **how)
+
+
+def with_operations() -> Any:
+    """Arithmetic between layers, also by operations that have the name of a layer, and a hard swish."""
+    given = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3)(given / 127.5 - 1.0)
+    x = layers.Multiply()([x * keras.ops.relu6(x + 3.0) / 6.0, keras.ops.mean(x, axis=-1, keepdims=True)])
+    x = keras.ops.max(keras.ops.concatenate([x, x], axis=-1), axis=(1, 2))
+    return keras.Model(given, softmax()(keras.ops.expand_dims(x, 1)[:, 0]))
+
+
+def attending() -> Any:
+    """A string among the settings that is also the name of a function."""
+    given = keras.Input((2, 8, 8, 3))
+    x = layers.Attention(score_mode="dot")([seen := frames()(given), seen])
+    return keras.Model(given, softmax()(layers.Bidirectional(layers.LSTM(2))(x)))
+
+
+@pytest.mark.parametrize("make", [with_operations, attending])
+def test_hdf5_of_keras_3_that_keras_does_not_load(make: Callable[[], Any], tmp_path: Path) -> None:
+    model = make()
+    saved(model, tmp_path)
+    with backend.quiet():
+        model.save(tmp_path / "m.h5")
+        with pytest.raises((ValueError, TypeError)):
+            keras.models.load_model(tmp_path / "m.h5", compile=False)
+    x = np.random.default_rng(5).random((2, *model.input_shape[1:]), np.float32) * 255
+    loaded = load_model(find_source(tmp_path / "m.h5"))
+    np.testing.assert_allclose(loaded.call(x), np.asarray(model(x)), atol=1e-6)
+
+
+def test_what_overflows_in_float16_says_so_in_the_receipt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processor computes float16 in float32, so a graph does not overflow here."""
+    monkeypatch.setattr("edgeharfer.export.tensorrt.parity.difference", lambda *scores: math.inf)
+    package = tiny_patterns.picture_package(tmp_path / "package")
+    (package.path / "MODELCARD.md").write_text("# Card\n", encoding="utf-8")
+    add_tensorrt(package.path, np.zeros((1, *package.manifest.input.shape), np.float32))
+    receipt = json.loads((package.path / "receipt.json").read_text(encoding="utf-8"))
+    assert receipt["tensorrt"] == {"fp16": OVERFLOW}
+    assert "tensorrt" not in load_package(package.path).manifest.auto
 
 
 @pytest.mark.parametrize(
@@ -131,7 +177,13 @@ def of_one_place() -> Any:
     return keras.Sequential([keras.Input((8, 8, 3)), *stack, *ending])
 
 
-@pytest.mark.parametrize("make", [per_frame, of_one_place])
+def activated() -> Any:
+    """Functions that TensorFlow computes with operators which ONNX does not have."""
+    stack = [layers.Conv2D(4, 3, activation="gelu"), layers.Conv2D(4, 3, activation="celu")]
+    return keras.Sequential([keras.Input((8, 8, 3)), *stack, layers.GlobalMaxPooling2D(), softmax()])
+
+
+@pytest.mark.parametrize("make", [per_frame, of_one_place, activated])
 def test_a_package_gives_what_the_model_gives(make: Callable[[], Any], tmp_path: Path) -> None:
     model = make()
     path = saved(model, tmp_path)

@@ -200,7 +200,20 @@ def scaled_as_densenet() -> Any:
     return keras2.Model(image, layers.Dense(3)(layers.Flatten()(x)))
 
 
-@pytest.mark.parametrize("make", [scaled_as_mobilenet, scaled_as_vgg, scaled_as_densenet])
+def scaled_with_attention() -> Any:
+    """Attention over channels and places, as of CBAM, with functions of TensorFlow."""
+    x = layers.Conv2D(4, 3)((image := layers.Input((8, 8, 3))) / 255.0)
+    over = tf.concat([tf.reduce_mean(x, -1, keepdims=True), tf.reduce_max(x, axis=[-1], keepdims=True)], -1)
+    x = x * tf.nn.softmax(layers.Conv2D(1, 3, padding="same")(over), axis=1)
+    x = tf.math.l2_normalize(tf.transpose(tf.repeat(x, 2, axis=-1), [0, 2, 1, 3]), axis=-1)
+    x = tf.maximum(tf.clip_by_value(x, 0.0, 0.5), tf.square(x) - tf.abs(x) * 0.5)
+    x = tf.squeeze(tf.expand_dims(tf.reduce_sum(tf.minimum(x, 0.4), axis=1), 1), [1])
+    return keras2.Model(image, layers.Dense(3)(x[:, -1, :6] + tf.exp(x)[:, 0, 2:]))
+
+
+@pytest.mark.parametrize(
+    "make", [scaled_as_mobilenet, scaled_as_vgg, scaled_as_densenet, scaled_with_attention]
+)
 def test_arithmetic_between_layers(make: Callable[[], Any], tmp_path: Path) -> None:
     model = shaken(make())
     x, expected = answers(model, scale=255)
@@ -223,6 +236,18 @@ def test_other_functions_are_refused_with_a_way_out(tmp_path: Path) -> None:
     model = keras2.Model(image, layers.Dense(3)(layers.Flatten()(x)))
     model.save(tmp_path / "m.h5")
     with pytest.raises(ModelError, match=r"top_k.*replace it by a layer of Keras, or save .* SavedModel"):
+        load_model(find_source(tmp_path / "m.h5"))
+
+
+def test_a_class_with_the_name_of_a_layer_of_keras_is_refused(tmp_path: Path) -> None:
+    """Many programs have an Attention of their own, over the frames of a clip."""
+    call = {"call": lambda self, x: tf.reduce_sum(x * tf.nn.softmax(x, axis=1), axis=1)}
+    own = type("Attention", (layers.Layer,), call)()
+    model = keras2.Model(rows := layers.Input((4, 6)), layers.Dense(3)(own(rows)))
+    model.save(tmp_path / "m.h5")
+    with pytest.raises(
+        ModelError, match=r"'attention' \(Attention\) is not the layer of Keras .* SavedModel"
+    ):
         load_model(find_source(tmp_path / "m.h5"))
 
 

@@ -63,7 +63,8 @@ def test_what_auto_uses_is_marked_once_the_package_is_tuned(
     setup = BenchmarkSetup(threads=(1, 2))
     assert not any(one.auto for one in package_candidates(package, setup))
     key = tuning.package_key(package)
-    graphs = {key: {"fp32": {"encoder": "cpu", "head": "openvino"}}}
+    other = {"encoder": "openvino", "head": "openvino"}
+    graphs = {key: {("fp32", 1): other, ("fp32", 2): {**other, "encoder": "cpu"}}}
     tuning.write_record({key: [Backend("auto", "fp32", 2)]}, graphs=graphs)
     made = package_candidates(package, setup)
     assert [(one.name, one.threads) for one in made if one.auto] == [("tiny-action encoder", 2)]

@@ -9,11 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxconverter_common import float16
 
 import foreign_models
 from edgeharfer.export.clip_graphs import clip_graphs
 from edgeharfer.export.foreign import ForeignFile, convert_file, score_file
-from edgeharfer.export.onnx_import import ImportedGraph, ImportOptions
+from edgeharfer.export.onnx_import import CLOSE, ImportedGraph, ImportOptions
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.session import make_session
@@ -212,6 +213,28 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
         TensorProto.FLOAT,
         TensorProto.INT64,
     }
+
+
+def test_half_precision_may_round_more_than_other_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels of 0 to 255, scaled by the file itself, whose products float16 rounds."""
+    made = foreign_models.cnn(
+        begin=[node("Mul", ["input", "factor"], ["x"])], constants={"factor": np.array(3.7, np.float32)}
+    )
+    half = float16.convert_float_to_float16(made, keep_io_types=False)
+    monkeypatch.setattr("edgeharfer.export.onnx_import.HALF_CLOSE", CLOSE)
+    with pytest.raises(ModelError, match="its scores change by"):
+        convert_file(file_of(tmp_path, half))
+    monkeypatch.undo()
+    check(file_of(tmp_path, half), atol=0.05)
+
+
+def test_the_number_of_a_class_is_no_score(tmp_path: Path) -> None:
+    made = foreign_models.cnn(end=[node("ArgMax", ["y"], ["output"], axis=1)])
+    made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    with pytest.raises(ModelError, match=r"'output' is the number of the best class .* without ArgMax"):
+        convert_file(file_of(tmp_path, made))
 
 
 def test_bytes_as_input(tmp_path: Path) -> None:

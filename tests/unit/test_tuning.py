@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,13 @@ from edgeharfer.benchmark.tune import (
     differing_providers,
     thread_counts,
 )
-from edgeharfer.calib.latency import StepClock
 from edgeharfer.cli import run_command
 from edgeharfer.runtime.inference import providers, tuning
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.package import Package
 from edgeharfer.runtime.inference.tuning import (
+    graph_backend,
     open_graph,
     package_key,
     record_path,
@@ -81,18 +80,31 @@ def test_a_precision_that_the_package_lost_is_not_taken(package: Package) -> Non
         lambda record: record.update(packages=[]),
         lambda record: only(record)["backends"][0].update(threads=0),
         lambda record: only(record)["backends"][0].update(provider="quantum"),
-        lambda record: only(record).update(graphs=[]),
-        lambda record: only(record).update(graphs={"fp32": {"model": "quantum"}}),
-        lambda record: only(record).update(graphs={"fp32": ["cpu"]}),
+        lambda record: only(record).update(graphs={}),
+        lambda record: only(record)["graphs"][0].update(providers={"model": "quantum"}),
+        lambda record: only(record)["graphs"][0].update(providers=["cpu"]),
+        lambda record: only(record)["graphs"][0].update(threads="1"),
+        lambda record: only(record)["graphs"][0].pop("threads"),
         lambda record: record["device"].update(plugins={"openvino": "0.1"}),
     ],
 )
 def test_a_record_of_something_else_is_left_alone(package: Package, change: Any) -> None:
-    path = write_record({package_key(package): [Backend("cpu", "fp32", 2)]})
+    key = package_key(package)
+    path = write_record({key: [Backend("cpu", "fp32", 2)]}, graphs={key: {("fp32", 2): {"model": "cpu"}}})
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))
     assert tuned_backends(package) == {}
+
+
+def test_a_record_in_an_older_format_must_be_measured_again(
+    package: Package, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_record({package_key(package): [Backend("cpu", "fp32", 2)]})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+    for _ in range(2):
+        assert resolve_backend(package) == Backend("auto", "fp32", 1)
+    assert caplog.messages == [f"{path} is of another version of edgeharfer: run `edgeharfer tune` again"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": NaN}'])
@@ -172,35 +184,30 @@ def test_each_graph_gets_the_provider_that_is_fastest_for_it() -> None:
     }
     auto, chosen = choose_graphs(graphs)
     assert auto == Backend("auto", "int8", 1)
-    assert chosen == {name: {"encoder": "openvino", "head": "cpu"} for name in ("fp32", "int8")}
+    assert chosen == {(name, 1): {"encoder": "openvino", "head": "cpu"} for name in ("fp32", "int8")}
 
 
 def test_a_plugin_is_chosen_if_it_beats_the_cpu_and_not_by_its_median_alone() -> None:
     plain = TuningResult(Backend("cpu", "fp32", 1), 1.0)
     for beats, name in ((True, "openvino"), (False, "cpu")):
         plugin = TuningResult(Backend("openvino", "fp32", 1), 0.98, beats)
-        assert choose_graphs({"model": [plain, plugin]})[1] == {"fp32": {"model": name}}
+        assert choose_graphs({"model": [plain, plugin]})[1] == {("fp32", 1): {"model": name}}
 
 
-def test_providers_that_beat_the_cpu_are_found_by_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 0.0
-
-    def spend(time_s: float) -> None:
-        nonlocal now_s
-        now_s += time_s
-
-    def timed(name: str, provider: str, time_s: float) -> Candidate:
-        return replace(candidate(provider, 1.0), name=name, run=partial(spend, time_s))
-
-    monkeypatch.setattr(tune, "PROCESSOR_TIME", StepClock("injected", lambda: now_s, 0.0))
-    monkeypatch.setattr(tune, "WALL_TIME", StepClock("injected", lambda: now_s, 0.0))
-    times = {("a encoder", "cpu"): 2.0, ("a encoder", "openvino"): 1.98, ("a encoder", "webgpu"): 1.0}
-    times |= {("a head", "cpu"): 1.0, ("a head", "openvino"): 1.01, ("a step", "openvino"): 0.1}
-    found = tune.winners([timed(*key, time_s) for key, time_s in times.items()])
-    assert {(name, backend.name) for name, backend in found} == {
-        ("a encoder", "openvino"),
-        ("a encoder", "webgpu"),
+def test_a_provider_is_compared_with_the_cpu_with_as_many_threads() -> None:
+    """By processor time with one thread of the processor, else by wall time."""
+    cpu, two, plugin, plugin_two, gpu = (
+        Backend(*one) for one in (("cpu", "fp32", 1), ("cpu", "fp32", 2), ("openvino", "fp32", 1),
+                                  ("openvino", "fp32", 2), ("webgpu", "fp32", 1))
+    )  # fmt: skip
+    timings = {
+        cpu: timing([2.0] * 20, 2.0),
+        two: timing([1.0] * 20, 2.0),
+        plugin: timing([9.0] * 20, 1.98),
+        plugin_two: timing([1.01] * 20, 1.9),
+        gpu: timing([1.9] * 20, 9.0),
     }
+    assert tune.winners(timings) == {plugin, gpu}
 
 
 def test_more_threads_must_pay_for_all_graphs_together() -> None:
@@ -210,7 +217,7 @@ def test_more_threads_must_pay_for_all_graphs_together() -> None:
     }
     assert choose_graphs(graphs) == (
         Backend("cpu", "fp32", 2),
-        {"fp32": {"encoder": "cpu", "head": "cpu"}},
+        {("fp32", 1): {"encoder": "openvino", "head": "cpu"}, ("fp32", 2): {"encoder": "cpu", "head": "cpu"}},
     )
 
 
@@ -241,7 +248,7 @@ def test_auto_opens_each_graph_where_it_was_fastest(action: Package, monkeypatch
         opened.append((backend.name, backend.fallback))
 
     monkeypatch.setattr(tuning, "make_session", note)
-    chosen = {"fp32": {"encoder": "openvino", "head": "cpu"}}
+    chosen = {("fp32", 1): {"encoder": "openvino", "head": "cpu"}}
     key = package_key(action)
     write_record({key: [Backend("auto", "fp32", 1)]}, graphs={key: chosen})
     backend = resolve_backend(action)
@@ -255,9 +262,23 @@ def test_auto_opens_each_graph_where_it_was_fastest(action: Package, monkeypatch
 
 def test_a_provider_that_all_graphs_share_is_that_of_the_package(action: Package) -> None:
     key = package_key(action)
-    graphs = {key: {"fp32": {"encoder": "openvino", "head": "openvino"}}}
+    graphs = {key: {("fp32", 2): {"encoder": "openvino", "head": "openvino"}}}
     write_record({key: [Backend("auto", "int8", 2)]}, graphs=graphs)
     assert resolve_backend(action) == Backend("openvino", "fp32", 2, fallback=True)
+
+
+def test_the_provider_of_a_graph_depends_on_the_number_of_threads(action: Package) -> None:
+    """`tune` chose two threads on the CPU; with one, the plug-in was faster."""
+    key = package_key(action)
+    plugin, plain = {"encoder": "openvino", "head": "cpu"}, {"encoder": "cpu", "head": "cpu"}
+    graphs = {key: {("fp32", 1): plugin, ("fp32", 2): plain}}
+    write_record({key: [Backend("cpu", "fp32", 2)]}, graphs=graphs)
+    assert tuned_graphs() == graphs
+    used = {}
+    for threads in (None, 1, 2, 3):
+        backend = resolve_backend(action, Backend(threads=threads))
+        used[threads] = {role: graph_backend(action, role, backend).name for role in plugin}
+    assert used == {None: plain, 1: plugin, 2: plain, 3: plain}, "the nearest number for one not measured"
 
 
 def test_thread_counts_end_at_the_cores() -> None:

@@ -22,7 +22,7 @@ from edgeharfer.export.int8 import Int8Options, add_int8, real_inputs
 from edgeharfer.export.keras_model import LoadedModel
 from edgeharfer.export.loading import load_model
 from edgeharfer.export.onnx_graph import copy_model
-from edgeharfer.export.onnx_import import opset_of
+from edgeharfer.export.onnx_import import is_half, opset_of
 from edgeharfer.export.options import Head, ModelOptions
 from edgeharfer.export.package_files import (
     Files,
@@ -386,14 +386,16 @@ def _check_parity(
     expected = graphs.ending.apply(_original_scores(loaded, pictures))
     kind = "keras_vs_onnx" if loaded.imported is None else "original_vs_onnx"
     kind = "whole_vs_streaming" if "encoder" in manifest.roles else kind
-    tolerances = QUANTIZED_TOLERANCES if "quantized" in notes_of(loaded) else TOLERANCES
+    notes = notes_of(loaded)
+    tolerances = QUANTIZED_TOLERANCES if "quantized" in notes else TOLERANCES
     figures: dict[str, object] = {}
     agreement: dict[str, float] = {}
     converted = {role: to_graph(model, role) for role, model in graphs.by_role.items()}
-    ways = {kind: (converted, tolerances["fp32"])}
+    exact = "fp16" if is_half(notes) else "fp32"
+    ways = {kind: (converted, tolerances[exact])}
     for precision, models in files.items():
         plain = {role: models[role] for role in manifest.roles}
-        tolerance = tolerances["fp32" if plain == converted else "fp16"]
+        tolerance = tolerances[exact if plain == converted else "fp16"]
         ways[precision] = plain, tolerance
         if ROLLING in models:
             rolling = {role: models[role] for role in ("encoder", ROLLING)}

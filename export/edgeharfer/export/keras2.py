@@ -58,6 +58,8 @@ _NEUTRAL: Mapping[str, Sequence[object]] = {
     "virtual_batch_size": (None,),
     "num_constants": (0, None),
 }
+# Keys without which a layer is a class of the author's with the name of one of Keras.
+_OWN_KEYS = {"Attention": "use_scale", "AdditiveAttention": "use_scale"}
 _UNGROUPED = ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
 
 
@@ -138,8 +140,8 @@ def _modern_object(one: Config, name: str) -> Config:
     if kind in ("Policy", "DTypePolicy"):
         policy: Config = one["config"]["name"]
         return policy
-    if kind == tf_functions.REVERSE:
-        registered = tf_functions.reverse_channels()
+    if kind in tf_functions.LAYERS:
+        registered = tf_functions.register(kind)
         return {**one, "module": None, "class_name": registered, "registered_name": registered}
     new_kind, defaults = _RENAMED.get(kind, (kind, {}))
     settings = one["config"]
@@ -152,6 +154,8 @@ def _modern_object(one: Config, name: str) -> Config:
     where = f"{name}: layer {settings.get('name', '?')!r} ({kind})"
     if new_kind not in _MODELS and not hasattr(backend.load("keras").layers, new_kind):
         raise ModelError(f"{where} does not exist in Keras 3: replace it, or {WAY_OUT}")
+    if kind in _OWN_KEYS and _OWN_KEYS[kind] not in settings:
+        raise ModelError(f"{where} is not the layer of Keras with that name: replace it, or {WAY_OUT}")
     changed = {key: value for key, value in settings.items() if not _dropped(new_kind, key, value, where)}
     changed = {
         _RENAMED_KEYS.get((kind, key), key): _modern_value(key, value, name) for key, value in changed.items()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgeharfer.export import backend, keras2, tf_functions
+from edgeharfer.export import backend, keras2, keras3_hdf5, tf_functions
 from edgeharfer.export.head import output_units
 from edgeharfer.export.options import ModelOptions
 from edgeharfer.export.source import MAX_TEXT_BYTES, ModelSource
@@ -144,14 +144,13 @@ def _build(source: ModelSource, config: dict[str, Any], version: str | None) -> 
     """Create the model with its weights."""
     keras = backend.load("keras")
     name = str(source.model)
-    if not keras2.is_keras2(version, config):
-        if source.weights is None:
-            return keras.models.load_model(source.model, compile=False, safe_mode=True)
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        model.load_weights(source.weights)
-        return model
-    model = keras2.build(config, name)
     file = source.weights or source.model
+    if keras2.is_keras2(version, config):
+        model = keras2.build(config, name)
+    elif source.kind == "keras":
+        return keras.models.load_model(source.model, compile=False, safe_mode=True)
+    else:
+        model = keras.saving.deserialize_keras_object(keras3_hdf5.with_modules(config), safe_mode=True)
     if source.kind == "keras" or file.name.endswith(".weights.h5"):
         model.load_weights(file)
         return model

@@ -28,6 +28,8 @@ OLDEST_OPSET = 7
 """The oldest that ONNX Runtime runs."""
 CLOSE = 1e-4
 """Largest difference between two graphs of the same model, relative to the largest score."""
+HALF_CLOSE = 1e-2
+"""The same if one of them computes in float16 or bfloat16."""
 QUANTIZED_CLOSE = 0.5
 """The same if one of them rounds activations to eight bits; the receipt has the difference in the end."""
 
@@ -36,6 +38,7 @@ _SUM_TOLERANCE = 0.05  # 8-bit probabilities are rounded to 1/256
 # Factors of pixels are about 1/255; those of values between 0 and 1 are at least 1.
 _PIXEL_FACTOR = 0.2
 _SCALING = ("Sub", "Div", "Mul", "Add")
+_CHOOSING = ("ArgMax", "ArgMin", "TopK")
 _PASSING = ("Identity", "Cast", "Transpose", "Reshape", "Unsqueeze", "Squeeze")
 
 
@@ -129,6 +132,11 @@ def import_graph(
     notes: dict[str, str] = {}
     result = pick_output(model, name, options.output).name
     given = _keep_only(model, name, result)
+    if (last := last_operator(model)) in _CHOOSING:
+        raise ModelError(
+            f"{name}: its output {result!r} is the number of the best class ({last}), not a row of scores: "
+            f"export the model without {last}"
+        )
     axes = fold_transposition(model, given.name, find_axes(model, given, name, options, layout))
     _fix_sizes(given, axes)
     _check_sizes(model, name)
@@ -139,7 +147,7 @@ def import_graph(
     scaling = "DequantizeLinear" if is_scaled else _scaling(OnnxGraph(model), given.name)
     model = _raise_opset(model, name, notes)
     _wrap(model, axes, model.graph.input[0], model.graph.output[0].name, shape)
-    tolerance = QUANTIZED_CLOSE if "quantized" in notes else CLOSE
+    tolerance = QUANTIZED_CLOSE if "quantized" in notes else HALF_CLOSE if is_half(notes) else CLOSE
     samples = _Samples(inputs, np.stack([one.reshape(shape) for one in rows]), tolerance)
     made, batch = _free_batch(model, axes, name, samples)
     if batch is not None:
@@ -243,6 +251,11 @@ def _to_floats(model: Any, name: str, feed: str, notes: dict[str, str], *, limit
     if found:
         notes["floats"] = f"{' and '.join(sorted(found))} became float32"
     return scales
+
+
+def is_half(notes: Mapping[str, str]) -> bool:
+    """Whether a file computes in float16 or bfloat16, by the notes of its import."""
+    return "float16" in notes.get("floats", "")
 
 
 def _scaling(graph: OnnxGraph, feed: str) -> str | None:
@@ -382,7 +395,7 @@ def _free_batch(model: Any, axes: Axes, name: str, samples: _Samples) -> tuple[A
         raise ModelError(
             f"{name}: its batch size is fixed at {axes.batch}: export it with a free batch size, or with 1"
         )
-    hint = "" if samples.tolerance == CLOSE else ": it is quantized, so export the float model"
+    hint = ": it is quantized, so export the float model" if samples.tolerance == QUANTIZED_CLOSE else ""
     raise ModelError(f"{name}: cannot be converted: {reasons[0]}{hint}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgeharfer.runtime.inference.tuning import read_graph
 from edgeharfer.runtime.types import Floats
 
 PROVIDER = "tensorrt"
+OVERFLOW = "no finite outputs: values inside the graph exceed the range of float16"
 
 Facts = dict[str, object]
 
@@ -59,7 +61,8 @@ def compare_forms(folder: Path, inputs: Floats) -> tuple[Manifest, Facts]:
         except ModelError as error:
             facts[precision] = str(error)
             continue
-        facts[precision] = parity.difference(parity.onnx_scores(graphs, inputs), expected, manifest.output)
+        figure = parity.difference(parity.onnx_scores(graphs, inputs), expected, manifest.output)
+        facts[precision] = figure if math.isfinite(figure) else OVERFLOW
     found = facts.get("fp16")
     if isinstance(found, float) and found <= TOLERANCES["fp16"]:
         manifest = replace(manifest, auto={PROVIDER: "fp16", **manifest.auto})

@@ -18,14 +18,35 @@ Config = dict[str, Any]
 
 CLASSES = ("TFOpLambda", "SlicingOpLambda")
 REVERSE = "ReverseChannels"
+APPLY = "ApplyOperation"
+LAYERS = (REVERSE, APPLY)
+"""Layers of this module, see `register`."""
 _CONSTANT = "_CONSTANT_VALUE"
+_ELLIPSIS = {"class_name": "__ellipsis__"}
+_ALL: Config = {"start": None, "stop": None, "step": None}
 
 _ACTIVATIONS = {
     **{f"nn.{name}": name for name in ("relu", "relu6", "sigmoid", "softmax", "tanh", "elu", "selu", "gelu")},
     **{"nn.swish": "silu", "nn.silu": "silu", "math.sigmoid": "sigmoid", "math.tanh": "tanh"},
     **{"nn.softplus": "softplus", "math.softplus": "softplus", "identity": "linear"},
 }
+# TensorFlow's function -> that of keras.ops, and the names of its arguments in both.
+_REDUCED = {"axis": "axis", "keepdims": "keepdims"}
+_OPERATIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    **{f"math.reduce_{name}": (name, _REDUCED) for name in ("mean", "max", "min", "sum", "std")},
+    **{f"math.{name}": (name, {}) for name in ("square", "sqrt", "abs", "exp", "log")},
+    **{f"math.{name}": (name, {"y": "x2"}) for name in ("maximum", "minimum")},
+    "math.pow": ("power", {"y": "x2"}),
+    "clip_by_value": ("clip", {"clip_value_min": "x_min", "clip_value_max": "x_max"}),
+    "expand_dims": ("expand_dims", {"axis": "axis"}),
+    "compat.v1.squeeze": ("squeeze", {"axis": "axis"}),
+    "compat.v1.transpose": ("transpose", {"perm": "axes"}),
+    "repeat": ("repeat", {"repeats": "repeats", "axis": "axis"}),
+    "tile": ("tile", {"multiples": "repeats"}),
+}
 _OF_TWO = {
+    "math.maximum": "Maximum",
+    "math.minimum": "Minimum",
     "math.add": "Add",
     "__operators__.add": "Add",
     "math.subtract": "Subtract",
@@ -44,18 +65,48 @@ def rewrite(config: Any) -> Any:
     return {key: rewrite(value) for key, value in config.items()}
 
 
-def reverse_channels() -> str:
-    """Register the layer that turns RGB into BGR with Keras, and return its registered name."""
+def register(kind: str) -> str:
+    """Register a layer of LAYERS with Keras, and return its registered name."""
     keras: Any = backend.load("keras")
-    name = f"edgeharfer>{REVERSE}"
+    name = f"edgeharfer>{kind}"
+    if keras.saving.get_registered_object(name) is None:
+        made = {REVERSE: _reverse_layer, APPLY: _apply_layer}[kind](keras)
+        keras.saving.register_keras_serializable(package="edgeharfer", name=kind)(made)
+    return name
+
+
+def _reverse_layer(keras: Any) -> type:
+    """The layer that turns RGB into BGR."""
 
     def call(layer: Any, x: Any) -> Any:
         return keras.ops.take(x, list(range(x.shape[-1]))[::-1], axis=-1)
 
-    if keras.saving.get_registered_object(name) is None:
-        made = type(REVERSE, (keras.layers.Layer,), {"call": call})
-        keras.saving.register_keras_serializable(package="edgeharfer", name=REVERSE)(made)
-    return name
+    return type(REVERSE, (keras.layers.Layer,), {"call": call})
+
+
+def _apply_layer(keras: Any) -> type:
+    """The layer that calls an operation of `_OPERATIONS`, or takes a part of a tensor."""
+
+    def create(layer: Any, operation: str, arguments: Config, **settings: Any) -> None:
+        keras.layers.Layer.__init__(layer, **settings)
+        layer.operation, layer.arguments = operation, arguments
+
+    def call(layer: Any, x: Any) -> Any:
+        if layer.operation == "getitem":
+            return x[tuple(map(_index, layer.arguments["parts"]))]
+        return getattr(keras.ops, layer.operation)(x, **layer.arguments)
+
+    def get_config(layer: Any) -> Config:
+        own = {"operation": layer.operation, "arguments": dict(layer.arguments)}
+        return {**keras.layers.Layer.get_config(layer), **own}
+
+    return type(APPLY, (keras.layers.Layer,), {"__init__": create, "call": call, "get_config": get_config})
+
+
+def _index(part: Any) -> Any:
+    if isinstance(part, int):
+        return part
+    return Ellipsis if part == _ELLIPSIS else slice(part["start"], part["stop"], part["step"])
 
 
 def _layer(one: Config) -> Config | None:
@@ -93,12 +144,27 @@ def _one(function: str, call: Any) -> Made | None:
         return _of_constant(function, call[2], other)
     if function in _OF_TWO and _is_tensor(other):
         return _OF_TWO[function], {}, [call, other]
-    if function in _ACTIVATIONS:
-        axis = arguments.get("axis", -1)
-        return ("Activation", {"activation": _ACTIVATIONS[function]}, [call]) if axis in (-1, None) else None
+    if function in _ACTIVATIONS and arguments.get("axis", -1) in (-1, None):
+        return "Activation", {"activation": _ACTIVATIONS[function]}, [call]
+    if function == "nn.softmax":
+        return "Softmax", {"axis": arguments["axis"]}, [call]
     make = _FUNCTIONS.get(function)
-    made = make(arguments) if make is not None else None
+    made = make(arguments) if make is not None else _operation(function, arguments)
     return None if made is None else (*made, [call])
+
+
+def _operation(function: str, arguments: Config) -> tuple[str, Config] | None:
+    operation, names = _OPERATIONS.get(function, ("", {}))
+    given = {key: value for key, value in arguments.items() if value is not None and value is not False}
+    if not operation or not set(given) <= set(names) or not all(map(_is_constant, given.values())):
+        return None
+    return APPLY, {"operation": operation, "arguments": {names[key]: given[key] for key in given}}
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, int | float) or (
+        isinstance(value, list) and all(isinstance(one, int) for one in value)
+    )
 
 
 def _of_constant(function: str, value: Any, other: Any) -> Made | None:
@@ -140,7 +206,7 @@ def _rescaling(
 def _mean(arguments: Config) -> tuple[str, Config] | None:
     axes: object = arguments.get("axis")
     if axes not in ([1, 2], [2, 1], [-3, -2]):
-        return None
+        return _operation("math.reduce_mean", arguments)
     return "GlobalAveragePooling2D", {"keepdims": bool(arguments.get("keepdims"))}
 
 
@@ -152,15 +218,20 @@ def _reshape(arguments: Config) -> tuple[str, Config] | None:
 
 
 def _slice(arguments: Config) -> tuple[str, Config] | None:
-    """Return the layer for `x[..., ::-1]`, the change of RGB to BGR."""
+    """Return the layer for a part of a tensor; `x[..., ::-1]` is the change of RGB to BGR."""
     spec = arguments.get("slice_spec")
-    if not isinstance(spec, list) or len(spec) not in (2, 4):
+    if not isinstance(spec, list) or not all(map(_is_index, spec)):
         return None
     *others, last = spec
-    everything = [{"class_name": "__ellipsis__"}], [{"start": None, "stop": None, "step": None}] * 3
-    if others not in everything or last != {"start": None, "stop": None, "step": -1}:
-        return None
-    return REVERSE, {}
+    if others in ([_ELLIPSIS], [_ALL] * 3) and last == {**_ALL, "step": -1}:
+        return REVERSE, {}
+    return APPLY, {"operation": "getitem", "arguments": {"parts": spec}}
+
+
+def _is_index(part: Any) -> bool:
+    if isinstance(part, dict) and part != _ELLIPSIS:
+        return part.keys() == _ALL.keys() and all(isinstance(one, int | None) for one in part.values())
+    return isinstance(part, int) or part == _ELLIPSIS
 
 
 def _reverse(arguments: Config) -> tuple[str, Config] | None:
@@ -177,6 +248,9 @@ _FUNCTIONS: Mapping[str, Callable[[Config], tuple[str, Config] | None]] = {
     "nn.bias_add": _rescaling(lambda y: 1.0, lambda y: y.tolist(), "bias"),
     "math.reduce_mean": _mean,
     "reshape": _reshape,
+    "math.l2_normalize": lambda arguments: (
+        ("UnitNormalization", {"axis": arguments["axis"]}) if isinstance(arguments.get("axis"), int) else None
+    ),
     "reverse": _reverse,
     "__operators__.getitem": _slice,
     "cast": lambda arguments: (

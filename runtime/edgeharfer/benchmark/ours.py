@@ -143,10 +143,10 @@ def package_candidates(
 
 
 def is_tuned(package: Package, roles: Iterable[str], backend: Backend) -> bool:
-    """Whether "auto" runs these graphs on this backend, by the measurements of `edgeharfer tune`."""
-    auto = resolve_backend(package, Backend(precision=backend.precision))
+    """Whether "auto" with as many threads runs these graphs here, as `edgeharfer tune` measured."""
+    auto = resolve_backend(package, Backend(precision=backend.precision, threads=backend.threads))
     names = {graph_backend(package, role, auto).name for role in roles}
-    return bool(tuned_backends(package)) and names == {backend.name} and auto.threads == backend.threads
+    return bool(tuned_backends(package)) and names == {backend.name}
 
 
 def together(runs: Sequence[Run]) -> Run:

@@ -4,53 +4,86 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from functools import cache, partial
 
-from edgeharfer.benchmark.measure import Run
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeharfer.benchmark.measure import CpuClock, Run, Timing, measure
 from edgeharfer.calib.latency import StepClock, repeats_for
+from edgeharfer.evaluate.dataset import Progress
+from edgeharfer.runtime.clock import Clock
 
 MAX_ERROR = 1e-3
 """Largest probability of a decision if both candidates were equally fast, one-sided."""
-MIN_ROUNDS, MAX_ROUNDS = 10, 200
+MIN_ROUNDS = 10
+"""With fewer rounds no result is less probable than MAX_ERROR."""
 RUNS_PER_ROUND = 5
 """Timed runs of each candidate in a round, after one untimed run that refills the caches."""
-MAX_SECONDS = 20.0
-"""No further rounds after this time on the clock."""
 
-PROCESSOR_TIME = StepClock(
-    "processor time", time.process_time, time.get_clock_info("process_time").resolution
-)
+Samples = NDArray[np.float64]
 
 
-def is_faster(run: Run, other: Run, clock: StepClock = PROCESSOR_TIME) -> bool:
-    """Whether a candidate takes less time than another, also if by a few per cent only.
-
-    Both run in each round, in alternating order, and the one with less time wins the round. The sign test
-    (Conover, "Practical Nonparametric Statistics", 3.4) says how likely so many wins are if both are equally
-    fast. Rounds end when that is at most MAX_ERROR, for one or the other, or when there are MAX_ROUNDS.
+def measure_rounds(
+    candidates: Sequence[Run],
+    runs: int,
+    *,
+    clock: Clock | None = None,
+    cpu_clock: CpuClock = time.process_time,
+    resolution_s: float = time.get_clock_info("process_time").resolution,
+    progress: Progress = lambda done, total: None,
+) -> list[Timing]:
+    """Time candidates so that each can be compared with each other one, round by round.
 
     Args:
-        run: The candidate.
-        other: What it is compared with.
-        clock: Clock to compare by.
+        candidates: Functions to time.
+        runs: Timed runs of each candidate, of which there are RUNS_PER_ROUND in a round; at least MIN_ROUNDS.
+            Where `cpu_clock` has coarse ticks (16 ms on Windows), a run is repeated until it takes some.
+        clock: Clock for wall time.
+        cpu_clock: Processor time in seconds.
+        resolution_s: Smallest difference of `cpu_clock` in seconds.
+        progress: Called with the number of rounds done and of all rounds.
 
     Returns:
-        True if `run` is faster; False if `other` is, or if no difference is shown.
+        The timings in the order of the candidates, with one sample for each round: the mean time of a run.
     """
-    repeats = max(
-        RUNS_PER_ROUND, *(repeats_for(partial(_seconds, one, clock=clock), clock) for one in (run, other))
+    steps = StepClock("processor time", cpu_clock, resolution_s)
+    counts = [
+        -(-repeats_for(partial(_seconds, one, cpu_clock), steps) // RUNS_PER_ROUND) for one in candidates
+    ]
+    timings = measure(
+        [
+            one if count == 1 else partial(_repeat, one, count)
+            for one, count in zip(candidates, counts, strict=True)
+        ],
+        max(MIN_ROUNDS, -(-runs // RUNS_PER_ROUND)) * RUNS_PER_ROUND,
+        turn=RUNS_PER_ROUND,
+        clock=clock,
+        cpu_clock=cpu_clock,
+        progress=progress,
     )
-    wins = rounds = 0
-    spent_s = 0.0
-    while rounds < MAX_ROUNDS and (rounds < MIN_ROUNDS or spent_s < MAX_SECONDS):
-        one_s, other_s = _round(run, other, repeats, clock, swap=rounds % 2 == 1)
-        rounds, wins, spent_s = rounds + 1, wins + (one_s < other_s), spent_s + one_s + other_s
-        if rounds >= MIN_ROUNDS:
-            if sign_test(wins, rounds) <= MAX_ERROR:
-                return True
-            if sign_test(rounds - wins, rounds) <= MAX_ERROR:
-                return False
-    return False
+    return [
+        Timing(_by_round(timing.samples_ms) / count, _by_round(timing.cpu_samples_ms) / count)
+        for timing, count in zip(timings, counts, strict=True)
+    ]
+
+
+def is_faster(samples_ms: Samples, others_ms: Samples) -> bool:
+    """Whether a candidate takes less time than another, also if by a few per cent only.
+
+    The one with less time wins a round. The sign test (Conover, "Practical Nonparametric Statistics", 3.4)
+    says how likely so many wins are if both are equally fast.
+
+    Args:
+        samples_ms: Times of the candidate, (rounds,).
+        others_ms: Times of the other one in the same rounds, (rounds,).
+
+    Returns:
+        True if the candidate is faster; False if the other one is, or if no difference is shown.
+    """
+    wins = int(np.count_nonzero(samples_ms < others_ms))
+    return sign_test(wins, len(samples_ms)) <= MAX_ERROR
 
 
 @cache
@@ -59,18 +92,17 @@ def sign_test(wins: int, rounds: int) -> float:
     return float(sum(math.comb(rounds, count) for count in range(wins, rounds + 1)) / 2**rounds)
 
 
-def _round(run: Run, other: Run, repeats: int, clock: StepClock, *, swap: bool) -> tuple[float, float]:
-    if swap:
-        other_s, one_s = _seconds(other, repeats, clock), _seconds(run, repeats, clock)
-    else:
-        one_s, other_s = _seconds(run, repeats, clock), _seconds(other, repeats, clock)
-    return one_s, other_s
+def _by_round(samples_ms: Samples) -> Samples:
+    means: Samples = samples_ms.reshape(-1, RUNS_PER_ROUND).mean(axis=1)
+    return means
 
 
-def _seconds(run: Run, repeats: int, clock: StepClock) -> float:
-    """Time of some runs after an untimed one."""
-    run()
-    start_s = clock.now()
-    for _ in range(repeats):
+def _repeat(run: Run, count: int) -> None:
+    for _ in range(count):
         run()
-    return clock.now() - start_s
+
+
+def _seconds(run: Run, cpu_clock: CpuClock, count: int) -> float:
+    start_s = cpu_clock()
+    _repeat(run, count)
+    return cpu_clock() - start_s

@@ -1,22 +1,21 @@
 """Measure a package on every available provider in every precision, and choose the fastest for each graph.
 
-Candidates that compute on the CPU are compared by the processor time of one thread, so that other work of the
-machine does not change the choice; those on other devices by wall time.
+All candidates run in the same rounds. Those that compute on the CPU are compared by the processor time of one
+thread, so that other work of the machine does not change the choice; those on other devices by wall time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.benchmark.measure import Timing, measure
+from edgeharfer.benchmark.measure import Timing
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
-from edgeharfer.benchmark.paired import PROCESSOR_TIME, is_faster
+from edgeharfer.benchmark.paired import is_faster, measure_rounds
 from edgeharfer.benchmark.rows import Candidate
-from edgeharfer.calib.latency import WALL_TIME
 from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
 from edgeharfer.runtime.golden import int8_difference
@@ -27,6 +26,7 @@ from edgeharfer.runtime.inference.processor import SATURATING, products_saturate
 from edgeharfer.runtime.inference.providers import runs_on_processor
 from edgeharfer.runtime.inference.tuning import GraphProviders
 from edgeharfer.runtime.inference.upgrade import TOLERANCE, relative_difference
+from edgeharfer.runtime.progress import step
 from edgeharfer.runtime.types import Floats
 
 MAX_TIME_RATIO = 0.85
@@ -54,7 +54,7 @@ class Tuning:
 
     Attributes:
         auto: Backend for "auto"; its provider is "auto" if the graphs run on different ones.
-        graphs: Fastest provider of each graph in each precision.
+        graphs: Fastest provider of each graph in each precision with each number of threads.
         results: The best result of each provider in order of time, then all others in order of time.
         left_out: Providers that were not considered, with the reason.
     """
@@ -82,12 +82,12 @@ def tune_package(
         runs: Timed runs of each candidate.
         progress: Called with the number of rounds done and of all rounds.
     """
-    candidates = [one for one in package_candidates(package, setup) if one.asked is None]
-    wrong = {**differing_providers(candidates), **wrong_int8(package)}
+    with step(f"loading {package.manifest.name}"):
+        candidates = [one for one in package_candidates(package, setup) if one.asked is None]
+        wrong = {**differing_providers(candidates), **wrong_int8(package)}
     kept = [one for one in candidates if (_provider(one), one.precision) not in wrong]
-    won = winners(kept)
-    timings = measure([candidate.run for candidate in kept], runs, progress=progress)
-    results = _results(kept, timings, won)
+    timings = measure_rounds([candidate.run for candidate in kept], runs, progress=progress)
+    results = _results(kept, timings)
     roles = package.manifest.roles
     graphs = {role: results[part_name(package.manifest.name, role)] for role in roles}
     auto, chosen = choose_graphs(graphs)
@@ -104,24 +104,20 @@ def choose_graphs(graphs: Mapping[str, Sequence[TuningResult]]) -> tuple[Backend
         graphs: Results by role, each role on the same backends.
 
     Returns:
-        The backend for "auto", and the providers by precision and role.
+        The backend for "auto", and the providers by precision, threads and role.
     """
     totals, chosen = [], {}
-    for threads, precision in dict.fromkeys(_run_options(one) for some in graphs.values() for one in some):
+    for precision, threads in dict.fromkeys(_run_options(one) for some in graphs.values() for one in some):
         best = {
-            role: fastest_provider([one for one in some if _run_options(one) == (threads, precision)])
+            role: fastest_provider([one for one in some if _run_options(one) == (precision, threads)])
             for role, some in graphs.items()
         }
         names = {role: result.backend.name for role, result in best.items()}
         shared = next(iter(names.values())) if len(set(names.values())) == 1 else AUTO
         backend = Backend.parse(shared, precision=precision, threads=threads)
-        chosen[backend] = names
+        chosen[precision, threads] = names
         totals.append(TuningResult(backend, sum(result.median_ms for result in best.values())))
-    by_precision: dict[str, list[TuningResult]] = {}
-    for total in totals:
-        by_precision.setdefault(total.backend.precision, []).append(total)
-    providers = {name: chosen[best_result(some).backend] for name, some in by_precision.items()}
-    return best_result(totals).backend, providers
+    return best_result(totals).backend, chosen
 
 
 def fastest_provider(results: Sequence[TuningResult]) -> TuningResult:
@@ -131,22 +127,23 @@ def fastest_provider(results: Sequence[TuningResult]) -> TuningResult:
     return min(faster or plain or results, key=lambda result: result.median_ms)
 
 
-def winners(candidates: Sequence[Candidate]) -> set[tuple[str, Backend]]:
-    """Name and backend of each graph that is faster than on the CPU provider with as many threads.
+def winners(timings: Mapping[Backend, Timing]) -> set[Backend]:
+    """Backends that are faster than the CPU provider with as many threads.
 
     One thread of the processor is compared by processor time, all else by wall time.
+
+    Args:
+        timings: Timings of one graph from the same rounds.
     """
-    graphs = _without_steps(candidates)
-    plain = {(one.name, _options(one)): one for one in graphs if _provider(one) == "cpu"}
     won = set()
-    for one in graphs:
-        other = plain.get((one.name, _options(one)))
-        if other is None or other is one:
-            continue
-        backend = _backend(one)
-        by_processor_time = runs_on_processor(backend) and (backend.threads or 1) == 1
-        if is_faster(one.run, other.run, PROCESSOR_TIME if by_processor_time else WALL_TIME):
-            won.add((one.name, backend))
+    for backend, timing in timings.items():
+        plain = timings.get(replace(backend, provider="cpu", device=None), timing)
+        if runs_on_processor(backend) and (backend.threads or 1) == 1:
+            faster = is_faster(timing.cpu_samples_ms, plain.cpu_samples_ms)
+        else:
+            faster = is_faster(timing.samples_ms, plain.samples_ms)
+        if faster:
+            won.add(backend)
     return won
 
 
@@ -236,28 +233,23 @@ def wrong_int8(package: Package) -> dict[tuple[str, str], str]:
     return {}
 
 
-def _results(
-    candidates: Sequence[Candidate], timings: Sequence[Timing], won: Set[tuple[str, Backend]]
-) -> dict[str, list[TuningResult]]:
+def _results(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> dict[str, list[TuningResult]]:
     """Results by the display name of the graph or step."""
     named: dict[str, dict[Backend, Timing]] = {}
     for candidate, timing in zip(candidates, timings, strict=True):
         named.setdefault(candidate.name, {})[_backend(candidate)] = timing
-    return {
-        name: [
-            TuningResult(backend, time_ms, (name, backend) in won)
-            for backend, time_ms in comparable_ms(measured).items()
-        ]
-        for name, measured in named.items()
-    }
+    return {name: _graph_results(measured) for name, measured in named.items()}
 
 
-def _run_options(result: TuningResult) -> tuple[int | None, str]:
-    return result.backend.threads, result.backend.precision
+def _graph_results(measured: Mapping[Backend, Timing]) -> list[TuningResult]:
+    won = winners(measured)
+    return [
+        TuningResult(backend, time_ms, backend in won) for backend, time_ms in comparable_ms(measured).items()
+    ]
 
 
-def _options(candidate: Candidate) -> tuple[int | None, str]:
-    return _backend(candidate).threads, candidate.precision
+def _run_options(result: TuningResult) -> tuple[str, int]:
+    return result.backend.precision, result.backend.threads or 1
 
 
 def _without_steps(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option(
     "--runs",
     type=click.IntRange(10, 100_000),
-    default=100,
+    default=300,
     show_default=True,
-    help="Number of measured runs.",
+    help="Measured runs of each graph on each provider; at least 50 are made.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the results without saving them.")
 def tune(packages: tuple[str, ...], runs: int, dry_run: bool) -> None:
@@ -69,6 +69,7 @@ def tuning_lines(tuning: Tuning) -> Iterator[str]:
         described = f"{backend.name:12} {backend.precision:5} {backend.threads:2} threads"
         yield f" {mark} {described} {result.median_ms:8.3f} ms"
     if tuning.auto.provider == AUTO:
-        chosen = ", ".join(f"{role} on {name}" for role, name in tuning.graphs[tuning.auto.precision].items())
+        graphs = tuning.graphs[tuning.auto.precision, tuning.auto.threads or 1]
+        chosen = ", ".join(f"{role} on {name}" for role, name in graphs.items())
         yield f" * {chosen} ({tuning.auto.precision}, {tuning.auto.threads} threads)"
     yield from (f"   skipped: {reason}" for reason in tuning.left_out)

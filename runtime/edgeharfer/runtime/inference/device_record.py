@@ -34,14 +34,24 @@ def read_record(path: Path, key: str, form: int, device: Mapping[str, object]) -
     Returns:
         The entries by name; empty if the record is missing, not valid or of another device.
     """
+    content = _content(path)
+    if content.get("format") != form or content.get("device") != device:
+        return {}
+    entries = content.get(key)
+    return entries if isinstance(entries, dict) else {}
+
+
+def read_format(path: Path) -> object:
+    """Return the number of a record's format; None if there is no record."""
+    return _content(path).get("format")
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = load_json(path.read_bytes(), str(path))
     except (OSError, ModelError):
         return {}
-    if not isinstance(content, dict) or content.get("format") != form or content.get("device") != device:
-        return {}
-    entries = content.get(key)
-    return entries if isinstance(entries, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_record(

@@ -5,11 +5,13 @@ Runtime, its plug-ins and edgeharfer that it was measured with, and to unchanged
 cannot be read, the defaults of the package's manifest are used.
 
 The graphs of a package may run on different providers: a small one is often fastest on the CPU provider while
-a large one is faster on another. The record therefore has the provider of each graph in each precision.
+a large one is faster on another. Which one is fastest also depends on the number of threads. The record
+therefore has the provider of each graph in each precision with each number of threads.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -34,10 +36,12 @@ from edgeharfer.runtime.inference.tensorrt import cache_root, needs_engine_build
 from edgeharfer.runtime.inference.typed_form import DYNAMIC, half_form, tensorrt_form
 from edgeharfer.runtime.inference.upgrade import build_in_background
 
-FORMAT = 2
+FORMAT = 3
 
-GraphProviders = Mapping[str, Mapping[str, str]]
-"""Precision -> role of a graph -> its provider, as in `Backend.name`."""
+GraphProviders = Mapping[tuple[str, int], Mapping[str, str]]
+"""(precision, threads) -> role of a graph -> its provider, as in `Backend.name`."""
+
+_log = logging.getLogger(__name__)
 
 
 def resolve_backend(package: Package, backend: Backend | None = None) -> Backend:
@@ -57,10 +61,11 @@ def resolve_backend(package: Package, backend: Backend | None = None) -> Backend
         if provider == "cpu" and CPU_WITHOUT_VNNI in package.manifest.auto and products_saturate():
             provider = CPU_WITHOUT_VNNI
         precision = package.manifest.precision_for(provider, backend.precision)
+    threads = backend.threads or (found and found.threads) or 1
     if backend.provider == AUTO and found is not None:
-        names = set(_tuned_graphs(package).get(precision, {}).values()) or {found.name}
+        names = set(_tuned_graphs(package, precision, threads).values()) or {found.name}
         backend = _tuned(backend, names.pop() if len(names) == 1 else AUTO)
-    return replace(backend, precision=precision, threads=backend.threads or (found and found.threads) or 1)
+    return replace(backend, precision=precision, threads=threads)
 
 
 def _tuned(backend: Backend, provider: str) -> Backend:
@@ -87,11 +92,17 @@ def tuned_packages() -> dict[str, list[Backend]]:
 
 def tuned_graphs() -> dict[str, GraphProviders]:
     """Return the providers of the graphs of all measured packages, by package key."""
-    return {key: one["graphs"] for key, one in _record().items()}
+    return {
+        key: {(row["precision"], row["threads"]): row["providers"] for row in one["graphs"]}
+        for key, one in _record().items()
+    }
 
 
-def _tuned_graphs(package: Package) -> GraphProviders:
-    return tuned_graphs().get(package_key(package), {})
+def _tuned_graphs(package: Package, precision: str, threads: int) -> Mapping[str, str]:
+    """Return the provider of each graph, measured with the nearest number of threads; {} if there is none."""
+    chosen = tuned_graphs().get(package_key(package), {})
+    counts = [count for name, count in chosen if name == precision]
+    return chosen[precision, min(counts, key=lambda count: abs(count - threads))] if counts else {}
 
 
 def open_graph(
@@ -162,7 +173,8 @@ def graph_backend(package: Package, role: str, backend: Backend) -> Backend:
     """
     if backend.provider != AUTO:
         return backend
-    return _tuned(backend, _tuned_graphs(package).get(backend.precision, {}).get(role, AUTO))
+    chosen = _tuned_graphs(package, backend.precision, backend.threads or 1)
+    return _tuned(backend, chosen.get(role, AUTO))
 
 
 def batch_axes(graph: Graph, size: int | None) -> dict[str, int]:
@@ -202,7 +214,7 @@ def write_record(
     """
     path, graphs = path or record_path(), graphs or {}
     packages = {
-        key: {"backends": [_row(one) for one in backends], "graphs": graphs.get(key, {})}
+        key: {"backends": [_row(one) for one in backends], "graphs": _graph_rows(graphs.get(key, {}))}
         for key, backends in measured.items()
     }
     device_record.write_record(path, "packages", FORMAT, device_info(), packages)
@@ -214,10 +226,20 @@ def _row(backend: Backend) -> dict[str, object]:
     return {"provider": backend.name, "precision": backend.precision, "threads": backend.threads}
 
 
+def _graph_rows(graphs: GraphProviders) -> list[dict[str, object]]:
+    return [
+        {"precision": precision, "threads": threads, "providers": dict(providers)}
+        for (precision, threads), providers in graphs.items()
+    ]
+
+
 @cache
 def _record() -> dict[str, dict[str, Any]]:
     """Read the packages of the record if it is valid and was measured on this device."""
-    packages = device_record.read_record(record_path(), "packages", FORMAT, device_info())
+    path = record_path()
+    if device_record.read_format(path) not in (None, FORMAT):
+        _log.warning("%s is of another version of edgeharfer: run `edgeharfer tune` again", path)
+    packages = device_record.read_record(path, "packages", FORMAT, device_info())
     return {key: one for key, one in packages.items() if _is_valid(one)}
 
 
@@ -225,22 +247,27 @@ def _is_valid(package: object) -> bool:
     if not isinstance(package, dict) or set(package) != {"backends", "graphs"}:
         return False
     backends, graphs = package["backends"], package["graphs"]
-    if not isinstance(backends, list) or not isinstance(graphs, dict):
-        return False
-    chosen = [name for roles in graphs.values() if isinstance(roles, dict) for name in roles.values()]
     return (
-        all(map(_is_valid_row, backends))
-        and all(isinstance(roles, dict) for roles in graphs.values())
-        and all(name in provider_choices()[1:] for name in chosen)
+        isinstance(backends, list)
+        and isinstance(graphs, list)
+        and all(_is_valid_row(row, "provider") and _is_provider(row["provider"]) for row in backends)
+        and all(_is_valid_row(row, "providers") and _are_providers(row["providers"]) for row in graphs)
     )
 
 
-def _is_valid_row(row: object) -> bool:
+def _is_valid_row(row: object, key: str) -> bool:
     return (
         isinstance(row, dict)
-        and set(row) == {"provider", "precision", "threads"}
-        and row["provider"] in provider_choices()
+        and set(row) == {key, "precision", "threads"}
         and isinstance(row["precision"], str)
         and type(row["threads"]) is int
         and 1 <= row["threads"] <= 256
     )
+
+
+def _is_provider(name: object) -> bool:
+    return name in provider_choices()
+
+
+def _are_providers(by_role: object) -> bool:
+    return isinstance(by_role, dict) and all(name in provider_choices()[1:] for name in by_role.values())
