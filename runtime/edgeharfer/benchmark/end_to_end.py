@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgeharfer.benchmark.measure import Progress
 from edgeharfer.benchmark.worker import BenchmarkWorker
-from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.inference.backend import Backend
 
 FRAMES_PER_ROUND = 320

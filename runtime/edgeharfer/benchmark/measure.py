@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 
 WARM_UP_RUNS = 5
@@ -22,6 +21,8 @@ _COARSE_CLOCK_S = 1e-5
 
 Run = Callable[[], object]
 CpuClock = Callable[[], float]
+Progress = Callable[[int, int], object]
+"""Called with the amount of work done and the total."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.benchmark.measure import CpuClock, Run, Timing, measure
+from edgeharfer.benchmark.measure import CpuClock, Progress, Run, Timing, measure
 from edgeharfer.calib.latency import StepClock, repeats_for
-from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock
 
 MAX_ERROR = 1e-3

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from edgeharfer.benchmark.end_to_end import FRAMES_PER_ROUND, EndToEnd
+from edgeharfer.benchmark.measure import Progress
 from edgeharfer.benchmark.worker import BenchmarkWorker
-from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.clock import Clock, SystemClock
 from edgeharfer.runtime.sensors import SensorReading, Sensors
 

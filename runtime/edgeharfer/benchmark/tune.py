@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.benchmark.measure import Timing
+from edgeharfer.benchmark.measure import Progress, Timing
 from edgeharfer.benchmark.ours import BenchmarkSetup, package_candidates, part_name
 from edgeharfer.benchmark.paired import is_faster, measure_rounds
 from edgeharfer.benchmark.rows import Candidate
-from edgeharfer.evaluate.dataset import Progress
 from edgeharfer.runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
 from edgeharfer.runtime.golden import int8_difference
 from edgeharfer.runtime.inference.backend import AUTO, Backend

@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,10 +18,6 @@ from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
 CLIPS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"})
 TEST_SPLITS = ("test", "privatetest", "publictest", "val", "valid", "validation")
 TRAIN_SPLITS = ("train", "training")
-
-
-Progress = Callable[[int, int], object]
-"""Called with the amount of work done and the total."""
 
 SYNONYMS = {
     "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
