@@ -274,11 +274,13 @@ def _pick_output(model: Any, name: str, head: str | None) -> Any:
 
 
 def _layout(model: Any, options: ModelOptions) -> Literal["nhwc", "nchw"]:
-    """Return the given layout, or that of the layers."""
+    """Return the given layout, or that of the layers or of the input's shape."""
     if options.layout != "auto":
         return options.layout
     first = any(getattr(one, "data_format", None) == "channels_first" for one in model._flatten_layers())
-    return "nchw" if first else "nhwc"
+    shape = model.inputs[0].shape
+    is_reordered = len(shape) in (4, 5) and shape[-1] not in (1, 3) and shape[-3] in (1, 3)
+    return "nchw" if first or is_reordered else "nhwc"
 
 
 def _scaling_layer(model: Any) -> Any:
