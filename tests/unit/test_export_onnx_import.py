@@ -230,6 +230,14 @@ def test_half_precision_may_round_more_than_other_changes(
     check(file_of(tmp_path, half), atol=0.05)
 
 
+def test_operators_of_onnx_runtime_are_kept(tmp_path: Path) -> None:
+    """Its optimizer writes them to files."""
+    made = foreign_models.cnn(end=[node("Relu", ["y"], ["output"])])
+    made.graph.node[-1].op_type, made.graph.node[-1].domain = "Gelu", "com.microsoft"
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert "Gelu" in operators(check(file_of(tmp_path, made)))
+
+
 def test_the_number_of_a_class_is_no_score(tmp_path: Path) -> None:
     made = foreign_models.cnn(end=[node("ArgMax", ["y"], ["output"], axis=1)])
     made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
