@@ -345,6 +345,12 @@ def of_key_points() -> onnx.ModelProto:
     )
 
 
+def without_batch() -> onnx.ModelProto:
+    return foreign_models.model(
+        [node("ReduceMean", ["input"], ["output"], axes=[0, 1], keepdims=0)], [16, 16, 3], [3], {}
+    )
+
+
 def growing() -> onnx.ModelProto:
     return foreign_models.cnn(
         1,
@@ -361,6 +367,7 @@ def growing() -> onnx.ModelProto:
         (over_the_batch, "its softmax is not over the classes"),
         (four_channels, "1 x 4 x 16 x 16: 1 or 3 channels are required"),
         (of_key_points, "1 x 30 x 132, neither an image nor a clip"),
+        (without_batch, "16 x 16 x 3, an image without an axis for the batch: .* a batch of 1"),
         (growing, "has more than 268435456 elements"),
     ],
 )
