@@ -14,6 +14,8 @@ import pytest
 
 import tiny_patterns
 from edgeharfer.export import Int8Options, ModelOptions, backend, export_model
+from edgeharfer.export.loading import load_model
+from edgeharfer.export.source import find_source
 from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
 from edgeharfer.runtime.inference.package import Package, verify_package
 from edgeharfer.runtime.inference.session import make_session
@@ -128,6 +130,21 @@ def test_a_saved_model_gives_what_keras_gives(tmp_path: Path) -> None:
     images = np.random.default_rng(1).random((3, 24, 24, 1), np.float32)
     wanted = np.asarray(model(images, training=False))
     np.testing.assert_allclose(session_of(package).run1(images), wanted, atol=1e-5)
+
+
+def test_an_output_of_a_saved_model_is_chosen(tmp_path: Path) -> None:
+    inner = functional()
+    two = keras.Model(
+        inner.inputs, {"probs": inner.output, "twice": keras.layers.Rescaling(2.0)(inner.output)}
+    )
+    two.export(tmp_path / "saved", verbose=False)
+    with pytest.raises(ConfigError, match=r"several outputs \(probs, twice\): choose one with --output"):
+        load_model(find_source(tmp_path / "saved"))
+    loaded = load_model(find_source(tmp_path / "saved"), ModelOptions(output="twice"))
+    images = np.random.default_rng(1).random((3, 24, 24, 1), np.float32)
+    np.testing.assert_allclose(
+        loaded.call(backend.load("tensorflow").constant(images)), 2 * inner(images), atol=1e-6
+    )
 
 
 def test_a_clip_model_is_split_and_streams_to_the_same_result(tmp_path: Path) -> None:

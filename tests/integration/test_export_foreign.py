@@ -147,6 +147,14 @@ def test_errors_of_the_child_process_are_told(tmp_path: Path, monkeypatch: pytes
         foreign.ForeignFile(path, "onnx").convert()
 
 
+def test_a_defect_in_the_child_process_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "run_child", lambda *arguments, **options: (1, "KeyError: 'x'"))
+    with pytest.raises(ModelError, match=r"m\.onnx: cannot be converted: KeyError: 'x'$"):
+        foreign.ForeignFile(tmp_path / "m.onnx", "onnx").convert()
+
+
 def test_pictures_reach_the_graph_channels_first(tmp_path: Path) -> None:
     file = foreign_models.save(foreign_models.cnn(), tmp_path / "m.onnx")
     package = export_model(file, tmp_path / "out", labels=LABELS, normalize="imagenet")

@@ -183,7 +183,13 @@ def activated() -> Any:
     return keras.Sequential([keras.Input((8, 8, 3)), *stack, layers.GlobalMaxPooling2D(), softmax()])
 
 
-@pytest.mark.parametrize("make", [per_frame, of_one_place, activated])
+def reordered() -> Any:
+    """Pictures as PyTorch gives them, with convolutions as TensorFlow computes them."""
+    stack = [layers.Permute((2, 3, 1)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), softmax()]
+    return keras.Sequential([keras.Input((3, 8, 9)), *stack])
+
+
+@pytest.mark.parametrize("make", [per_frame, of_one_place, activated, reordered])
 def test_a_package_gives_what_the_model_gives(make: Callable[[], Any], tmp_path: Path) -> None:
     model = make()
     path = saved(model, tmp_path)

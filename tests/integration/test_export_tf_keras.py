@@ -102,6 +102,14 @@ def convolutional() -> Any:
     ])  # fmt: skip
 
 
+def augmented() -> Any:
+    """Layers that only training runs, also of another package."""
+    fixed = type("FixedDropout", (layers.Dropout,), {})
+    change = [layers.RandomHeight(0.2), layers.RandomWidth(0.2), layers.RandomZoom(0.1)]
+    stack = [layers.Conv2D(4, 3), fixed(0.2), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    return keras2.Sequential([layers.Input((8, 8, 3)), *change, *stack])
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Floats, Floats]:
     """The file of `picture`, an input, and what tf-keras makes of it."""
@@ -119,7 +127,7 @@ def test_a_package_gives_what_keras_2_gives(pictures: tuple[Path, Floats, Floats
     np.testing.assert_allclose(given(package, x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [gated, convolutional])
+@pytest.mark.parametrize("make", [gated, convolutional, augmented])
 def test_what_takes_long_to_convert_is_loaded_as_keras_2_meant_it(
     make: Callable[[], Any], tmp_path: Path
 ) -> None:

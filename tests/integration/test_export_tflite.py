@@ -34,10 +34,12 @@ def converted(kind: str) -> bytes:
     given = keras.Input((SIDE, SIDE, 3))
     x = layers.Conv2D(8, 3, strides=2, activation="relu")(given)
     x = layers.GlobalAveragePooling2D()(layers.DepthwiseConv2D(3, activation="relu6")(x))
+    if kind == "gelu":
+        x = keras.ops.gelu(keras.ops.gelu(x, approximate=False) * 2.0, approximate=True)
     spread = keras.initializers.RandomNormal(0, 2.0)
     model = keras.Model(given, layers.Dense(3, activation="softmax", kernel_initializer=spread)(x))
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if kind != "float32":
+    if kind not in ("float32", "gelu"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
@@ -57,7 +59,14 @@ def file_of(folder: Path, data: bytes) -> ForeignFile:
 
 @pytest.mark.parametrize(
     ("kind", "atol"),
-    [("float32", 1e-5), ("float16", 1e-5), ("weights", 1e-5), ("uint8", 0.05), ("int8", 0.05)],
+    [
+        ("float32", 1e-5),
+        ("float16", 1e-5),
+        ("weights", 1e-5),
+        ("gelu", 1e-5),
+        ("uint8", 0.05),
+        ("int8", 0.05),
+    ],
 )
 def test_the_graph_gives_what_litert_gives(tmp_path: Path, kind: str, atol: float) -> None:
     file = file_of(tmp_path, converted(kind))

@@ -230,6 +230,14 @@ def test_half_precision_may_round_more_than_other_changes(
     check(file_of(tmp_path, half), atol=0.05)
 
 
+def test_operators_of_onnx_runtime_are_kept(tmp_path: Path) -> None:
+    """Its optimizer writes them to files."""
+    made = foreign_models.cnn(end=[node("Relu", ["y"], ["output"])])
+    made.graph.node[-1].op_type, made.graph.node[-1].domain = "Gelu", "com.microsoft"
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert "Gelu" in operators(check(file_of(tmp_path, made)))
+
+
 def test_the_number_of_a_class_is_no_score(tmp_path: Path) -> None:
     made = foreign_models.cnn(end=[node("ArgMax", ["y"], ["output"], axis=1)])
     made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
@@ -337,6 +345,12 @@ def of_key_points() -> onnx.ModelProto:
     )
 
 
+def without_batch() -> onnx.ModelProto:
+    return foreign_models.model(
+        [node("ReduceMean", ["input"], ["output"], axes=[0, 1], keepdims=0)], [16, 16, 3], [3], {}
+    )
+
+
 def growing() -> onnx.ModelProto:
     return foreign_models.cnn(
         1,
@@ -353,6 +367,7 @@ def growing() -> onnx.ModelProto:
         (over_the_batch, "its softmax is not over the classes"),
         (four_channels, "1 x 4 x 16 x 16: 1 or 3 channels are required"),
         (of_key_points, "1 x 30 x 132, neither an image nor a clip"),
+        (without_batch, "16 x 16 x 3, an image without an axis for the batch: .* a batch of 1"),
         (growing, "has more than 268435456 elements"),
     ],
 )

@@ -40,6 +40,18 @@ def test_files_are_known_by_their_ending(tmp_path: Path, file: str, kind: str) -
     assert (source.kind, source.facts, source.head) == (kind, {}, None)
 
 
+def test_hdf5_may_be_named_keras_as_tensorflow_did(tmp_path: Path) -> None:
+    with backend.load("h5py").File(tmp_path / "a.keras", "w"):
+        pass
+    assert find_source(tmp_path / "a.keras").kind == "hdf5"
+
+
+def test_a_keras_file_named_hdf5_is_to_be_renamed(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelError, match=r"a\.h5: a \.keras file .* rename it to \.keras"):
+        find_source(tmp_path / "a.h5")
+
+
 def test_a_saved_model_is_known_by_its_file(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"graph")
     (tmp_path / "variables").mkdir()

@@ -8,9 +8,9 @@ from typing import Any
 
 from edgeharfer.export import backend
 from edgeharfer.export.backend import first_line
-from edgeharfer.export.onnx_graph import all_nodes, has_subgraphs
+from edgeharfer.export.onnx_graph import has_subgraphs
 from edgeharfer.export.rewrite import rewrite
-from edgeharfer.export.tf_operators import HANDLERS
+from edgeharfer.export.tf_operators import HANDLERS, check_operators
 from edgeharfer.runtime.errors import ModelError
 
 OPSET = 17
@@ -42,23 +42,13 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
             model, _ = tf2onnx.convert.from_function(
                 function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)
             )
-            _check_operators(model, name)
+            check_operators(model, name)
             model = backend.load("onnxslim").slim(model)
     except ModelError:
         raise
     except Exception as error:  # The converters raise many types for an unknown operator.
         raise ModelError(f"{name}: cannot be converted to ONNX: {first_line(error)}") from error
     return tidy(model, shape, feed, result, name)
-
-
-def _check_operators(model: Any, name: str) -> None:
-    """Refuse what tf2onnx leaves as it is: operators of TensorFlow that ONNX does not have."""
-    has = backend.load("onnx").defs.has
-    if unknown := sorted({one.op_type for one in all_nodes(model.graph) if not has(one.op_type, one.domain)}):
-        raise ModelError(
-            f"{name}: cannot be converted to ONNX, which has no operator like TensorFlow's {unknown[0]}: "
-            "replace the layer or activation that computes it"
-        )
 
 
 def rename_output(model: Any, new: str) -> None:

@@ -111,6 +111,8 @@ class ForeignFile:
             raise ModelError(f"{self.path}: a child process cannot be started: {error.strerror}") from error
         if name := signal_name(code):
             raise ModelError(f"{self.path}: damaged: it crashes the library that reads it ({name})")
+        if code and why and code not in (_CONFIG_ERROR, ModelError.exit_code):
+            raise ModelError(f"{self.path}: cannot be converted: {why}")
         if code:
             kind = ConfigError if code == _CONFIG_ERROR else ModelError
             raise kind(why or f"{self.path}: cannot be read (exit code {code})")

@@ -33,7 +33,11 @@ _RENAMED: Mapping[str, tuple[str, Config]] = {
     "ThresholdedReLU": ("ReLU", {}),
     "GRU": ("GRU", {"reset_after": False}),
     "Functional": ("Model", {}),
+    # A Dropout with another shape of its noise, of the package efficientnet.
+    "FixedDropout": ("Dropout", {}),
 }
+# Layers that Keras 3 does not have and that only change pictures in training.
+_ONLY_TRAINING = ("RandomHeight", "RandomWidth")
 _MODELS = ("Model", "Sequential")
 _RENAMED_KEYS = {("LeakyReLU", "alpha"): "negative_slope", ("ThresholdedReLU", "theta"): "threshold"}
 
@@ -143,7 +147,9 @@ def _modern_object(one: Config, name: str) -> Config:
     if kind in tf_functions.LAYERS:
         registered = tf_functions.register(kind)
         return {**one, "module": None, "class_name": registered, "registered_name": registered}
-    new_kind, defaults = _RENAMED.get(kind, (kind, {}))
+    if kind in _ONLY_TRAINING:
+        one = {**one, "config": {"name": one["config"]["name"]}}
+    new_kind, defaults = _RENAMED.get(kind, ("Identity" if kind in _ONLY_TRAINING else kind, {}))
     settings = one["config"]
     if kind == "Sequential":
         settings = _with_input(settings, one.get("build_config") or {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -127,7 +127,7 @@ def load_keras_model(source: ModelSource, options: ModelOptions) -> LoadedModel:
     name = str(source.model)
     try:
         if source.kind == "savedmodel":
-            return _load_saved_model(source.model)
+            return _load_saved_model(source.model, options.output)
         config, version = read_config(source)
         if keras2.is_keras2(version, config):
             config = tf_functions.rewrite(config)
@@ -181,7 +181,8 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
     model = as_functional(model)
     dtype = _dtype(model, name)
     model = _convertible(_in_float32(model, dtype))
-    output = _pick_output(model, name, options.output or head)
+    outputs = dict(zip(model.output_names, model.outputs, strict=True))
+    output = outputs[_pick_output(outputs, name, options.output or head)]
     single = keras.Model(model.inputs[0], output)
 
     def call(batch: Any) -> Any:
@@ -264,21 +265,22 @@ def _plain_config(part: Any) -> Any:
     return changed
 
 
-def _pick_output(model: Any, name: str, head: str | None) -> Any:
-    outputs = dict(zip(model.output_names, model.outputs, strict=True))
-    if head is not None and head not in outputs:
-        raise ModelError(f"{name}: has no output {head!r}; its outputs are {', '.join(outputs)}")
-    if head is None and len(outputs) != 1:
+def _pick_output(outputs: Collection[str], name: str, wanted: str | None) -> str:
+    if wanted is not None and wanted not in outputs:
+        raise ModelError(f"{name}: has no output {wanted!r}; its outputs are {', '.join(outputs)}")
+    if wanted is None and len(outputs) != 1:
         raise ConfigError(f"{name}: has several outputs ({', '.join(outputs)}): choose one with --output")
-    return outputs[head] if head is not None else model.outputs[0]
+    return wanted or next(iter(outputs))
 
 
 def _layout(model: Any, options: ModelOptions) -> Literal["nhwc", "nchw"]:
-    """Return the given layout, or that of the layers."""
+    """Return the given layout, or that of the layers or of the input's shape."""
     if options.layout != "auto":
         return options.layout
     first = any(getattr(one, "data_format", None) == "channels_first" for one in model._flatten_layers())
-    return "nchw" if first else "nhwc"
+    shape = model.inputs[0].shape
+    is_reordered = len(shape) in (4, 5) and shape[-1] not in (1, 3) and shape[-3] in (1, 3)
+    return "nchw" if first or is_reordered else "nhwc"
 
 
 def _scaling_layer(model: Any) -> Any:
@@ -411,7 +413,7 @@ def config_parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]
             yield from config_parts(one, layer)
 
 
-def _load_saved_model(folder: Path) -> LoadedModel:
+def _load_saved_model(folder: Path, output: str | None) -> LoadedModel:
     name = str(folder)
     tf = backend.load("tensorflow")
     _check_ops(folder)
@@ -421,17 +423,15 @@ def _load_saved_model(folder: Path) -> LoadedModel:
         if signature is None:
             raise ModelError(f"{name}: has no serving_default signature")
         inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(
-            f"{name}: has {len(inputs)} inputs and {len(outputs)} outputs, but one of each is required"
-        )
-    (feed, spec), (key, result) = next(iter(inputs.items())), next(iter(outputs.items()))
+    if len(inputs) != 1:
+        raise ModelError(f"{name}: takes {len(inputs)} inputs, but only one image or clip is supported")
+    [(feed, spec)], key = inputs.items(), _pick_output(outputs, name, output)
 
     def call(batch: Any) -> Any:
         # The reference to `loaded` keeps the variables alive.
         return loaded and signature(**{feed: batch})[key]
 
-    return LoadedModel(name, call, tuple(spec.shape), tuple(result.shape))
+    return LoadedModel(name, call, tuple(spec.shape), tuple(outputs[key].shape))
 
 
 def _check_ops(folder: Path) -> None:

@@ -126,6 +126,11 @@ def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: st
     """
     dims = [one.dim_value or None for one in given.type.tensor_type.shape.dim]
     shown = " x ".join("?" if one is None else str(one) for one in dims) or "unknown"
+    if len(dims) == 3 and (dims[0] == 3 or (dims[0] not in (None, 1) and dims[2] in (1, 3))):
+        raise ModelError(
+            f"{name}: its input {given.name!r} is {shown}, an image without an axis for the batch: "
+            "export the model with a batch of 1"
+        )
     if len(dims) not in _ORDERS:
         raise ModelError(
             f"{name}: its input {given.name!r} is {shown}, neither an image nor a clip; for key points and "

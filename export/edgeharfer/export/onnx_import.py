@@ -314,7 +314,8 @@ def _raise_opset(model: Any, name: str, notes: dict[str, str]) -> Any:
                     f"model again with opset {OPSET}"
                 ) from error
             notes["opset"] = f"{found}, kept: {first_line(error)}"
-    model.ir_version = max(8, helper.find_min_ir_version_for(list(model.opset_import)))
+    standard = [one for one in model.opset_import if one.domain in ("", "ai.onnx", "ai.onnx.ml")]
+    model.ir_version = max(8, helper.find_min_ir_version_for(standard))
     return model
 
 

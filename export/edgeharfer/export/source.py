@@ -22,6 +22,7 @@ FOREIGN = ("onnx", "tflite")
 KINDS = {".keras": "keras", **dict.fromkeys(HDF5, "hdf5"), **{f".{kind}": kind for kind in FOREIGN}}
 """Kinds of model files by their endings."""
 
+_HDF5_SIGNATURE, _ZIP_SIGNATURE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 _NUMBERED = re.compile(r"(?P<number>[0-9]{1,5})[ \t:,;=.)]+(?P<name>\S.*)")
 # Teachable Machine puts the labels beside the model, under these names.
 _TEACHABLE_MODELS = ("keras_model.h5", "model.savedmodel", "model_unquant.tflite", "model.tflite")
@@ -119,10 +120,25 @@ def find_source(path: Path, name: str | None = None, weights: Path | None = None
     if path.is_dir():
         raise ModelError(f"{path}: neither a training run ({RUN_MODEL}) nor a SavedModel (saved_model.pb)")
     if kind := KINDS.get(path.suffix.lower()):
-        return ModelSource(path, kind, _labels_beside(path))
+        return ModelSource(path, _kind_by_content(path, kind), _labels_beside(path))
     raise ModelError(
         f"{path}: not a .keras, .h5, .hdf5, .onnx or .tflite file, nor the .json of an architecture"
     )
+
+
+def _kind_by_content(path: Path, kind: str) -> str:
+    """Return the kind of a file; TensorFlow before 2.12 wrote HDF5 to files named .keras.
+
+    Raises:
+        ModelError: A .keras file has the ending of HDF5, by which Keras would read it.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(_HDF5_SIGNATURE))
+    if kind == "keras" and start == _HDF5_SIGNATURE:
+        return "hdf5"
+    if kind == "hdf5" and start.startswith(_ZIP_SIGNATURE):
+        raise ModelError(f"{path}: a .keras file with the ending of another kind: rename it to .keras")
+    return kind
 
 
 def _labels_beside(path: Path) -> dict[str, object]:

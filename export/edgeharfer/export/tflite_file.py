@@ -10,6 +10,7 @@ from edgeharfer.export import backend
 from edgeharfer.export.backend import first_line
 from edgeharfer.export.convert import OPSET
 from edgeharfer.export.sparse_tflite import DENSIFY, make_dense
+from edgeharfer.export.tf_operators import HANDLERS, check_operators
 from edgeharfer.runtime.errors import EdgeharferError, ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import read_regular_file
@@ -50,7 +51,8 @@ def tflite_to_onnx(data: bytes, name: str) -> Any:
         with backend.quiet(), tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.tflite")
             file.write_bytes(make_dense(data) if DENSIFY in operators else data)
-            model, _ = converter.from_tflite(str(file), opset=OPSET)
+            model, _ = converter.from_tflite(str(file), opset=OPSET, custom_op_handlers=dict(HANDLERS))
+        check_operators(model, name)
     except EdgeharferError:
         raise
     except Exception as error:  # flatbuffers and tf2onnx raise many types for damaged files.
