@@ -422,7 +422,9 @@ def _load_saved_model(folder: Path, output: str | None) -> LoadedModel:
         signature = loaded.signatures.get("serving_default") or loaded.signatures.get("serve")
         if signature is None:
             raise ModelError(f"{name}: has no serving_default signature")
-        inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+        # A signature has no order of its own.
+        inputs = signature.structured_input_signature[1]
+        outputs = dict(sorted(signature.structured_outputs.items()))
     if len(inputs) != 1:
         raise ModelError(f"{name}: takes {len(inputs)} inputs, but only one image or clip is supported")
     [(feed, spec)], key = inputs.items(), _pick_output(outputs, name, output)
