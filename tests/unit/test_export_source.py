@@ -421,3 +421,14 @@ def test_options_are_checked_first(tmp_path: Path, options: dict[str, Any], mess
 def test_without_tensorflow_one_line_says_what_to_install() -> None:
     with pytest.raises(MissingExtra, match=re.escape(install_command("export"))):
         backend.load("edgeharfer_no_such_module")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.h5").write_bytes(b"")
+
+    def denied(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ModelError, match=r"m\.h5: cannot be read: Permission denied"):
+        find_source(tmp_path / "m.h5")

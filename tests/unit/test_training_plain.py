@@ -111,6 +111,12 @@ def test_pruning_keeps_the_channels_that_matter(monkeypatch: pytest.MonkeyPatch,
         np.testing.assert_allclose(np.asarray(outputs[head]), np.asarray(expected), atol=2e-3)
     with pytest.raises(ConfigError, match="arch mobilenetv1-face "):
         emotion_model("mobilenetv1-face-small", {"fer7": 7}, weights=tmp_path, faces=lambda: faces)
+    monkeypatch.setattr(keras.models, "load_model", lambda file: pruned)
+    with pytest.raises(ConfigError, match="the same label sets"):
+        emotion_model("mobilenetv1-face-small", {"fer7": 7}, weights=tmp_path)
+    continued = emotion_model("mobilenetv1-face-small", HEADS, weights=tmp_path)
+    np.testing.assert_array_equal(continued.get_weights()[-1], pruned.get_weights()[-1])
+    monkeypatch.setattr(keras.models, "load_model", lambda file: full)
     with pytest.raises(ConfigError, match="in a training"):
         emotion_model("mobilenetv1-face-small", HEADS, weights=tmp_path)
 

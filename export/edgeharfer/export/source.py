@@ -130,10 +130,16 @@ def _kind_by_content(path: Path, kind: str) -> str:
     """Return the kind of a file; TensorFlow before 2.12 wrote HDF5 to files named .keras.
 
     Raises:
-        ModelError: A .keras file has the ending of HDF5, by which Keras would read it.
+        ModelError: The file cannot be read, or is a .keras file with the ending of HDF5, by which Keras would
+            read it.
     """
-    with path.open("rb") as file:
-        start = file.read(len(_HDF5_SIGNATURE))
+    if kind in FOREIGN:
+        return kind
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_HDF5_SIGNATURE))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     if kind == "keras" and start == _HDF5_SIGNATURE:
         return "hdf5"
     if kind == "hdf5" and start.startswith(_ZIP_SIGNATURE):

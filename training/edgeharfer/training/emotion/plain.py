@@ -116,12 +116,12 @@ def restore_pruned(model: keras.Model, path: Path, faces: Callable[[], Floats]) 
         ConfigError: The run cannot be read or has another network.
     """
     trained = _read_run(path, "mobilenetv1-face")
+    if trained.name not in ("mobilenetv1-face", model.name) or trained.output_names != model.output_names:
+        raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face and the same label sets")
     if trained.name == model.name:
         model.set_weights(trained.get_weights())
-    elif trained.name == "mobilenetv1-face" and trained.output_names == model.output_names:
-        prune(trained, model, faces())
     else:
-        raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face and the same label sets")
+        prune(trained, model, faces())
 
 
 @emotion_network(
