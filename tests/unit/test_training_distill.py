@@ -19,7 +19,6 @@ from edgeharfer.runtime.inference.manifest import InputSpec  # noqa: E402
 from edgeharfer.runtime.types import Box, Face  # noqa: E402
 from edgeharfer.training.emotion.data import HeadTargets  # noqa: E402
 from edgeharfer.training.emotion.distill import (  # noqa: E402
-    NO_LABEL,
     Teacher,
     class_shares,
     distil,
@@ -31,7 +30,7 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
     teach,
     uncertain_targets,
 )
-from edgeharfer.training.emotion.faces import Faces  # noqa: E402
+from edgeharfer.training.emotion.faces import NO_LABEL, Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
 from edgeharfer.training.emotion.train import make_batches, make_lessons, mean_weights  # noqa: E402

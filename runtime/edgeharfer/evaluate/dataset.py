@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -174,6 +174,11 @@ def _open_zip(path: Path) -> zipfile.ZipFile | None:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise SourceError(f"{path}: neither a folder nor a readable zip archive: {error}") from error
+
+
+def files_ending(path: Path, suffixes: Set[str]) -> list[Path]:
+    """Files below a folder with one of these suffixes, which are in lower case, in order of their paths."""
+    return [file for file in sorted(files_below(path)) if file.suffix.lower() in suffixes]
 
 
 def files_below(path: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from typing import Annotated
 
 import numpy as np
 
-from edgeharfer.evaluate.dataset import CLIPS, files_below
+from edgeharfer.evaluate.dataset import CLIPS, files_ending
 from edgeharfer.runtime.errors import EdgeharferError, ModelError, SourceError
 from edgeharfer.runtime.inference.package import load_package, read_regular_file
 from edgeharfer.runtime.progress import with_progress
@@ -82,7 +82,7 @@ def read_folder(folder: Path, source: str, model: ActionModel) -> list[Backgroun
     """
     if not folder.is_dir():
         raise SourceError(f"{folder}: not a folder of background clips")
-    paths = [path for path in sorted(files_below(folder)) if path.suffix.lower() in CLIPS]
+    paths = files_ending(folder, CLIPS)
     if not paths:
         raise SourceError(f"{folder}: no clips in this folder")
     return read_clips(paths, source, model)
@@ -117,7 +117,7 @@ def read_own(path: Path, model: ActionModel) -> list[BackgroundClip]:
         return [BackgroundClip(one.name, spread_rows(one.described, OWN_WINDOWS), True) for one in examples]
     if not path.is_dir():
         raise SourceError(f"{path}: neither a folder of background clips nor an {SUFFIX} file")
-    paths = [one for one in sorted(files_below(path)) if one.suffix.lower() in {*CLIPS, SUFFIX}]
+    paths = files_ending(path, CLIPS | {SUFFIX})
     if not paths:
         raise SourceError(f"{path}: no clips in this folder")
     clips: list[BackgroundClip] = []

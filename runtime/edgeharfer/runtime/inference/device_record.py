@@ -7,6 +7,7 @@ measured with. Otherwise, or if it cannot be read, it counts as empty.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
@@ -21,8 +22,12 @@ from edgeharfer.runtime.staging import replaced_file
 from edgeharfer.runtime.strict_json import load_json
 from edgeharfer.runtime.versions import installed
 
+_log = logging.getLogger(__name__)
 
-def read_record(path: Path, key: str, form: int, device: Mapping[str, object]) -> dict[str, Any]:
+
+def read_record(
+    path: Path, key: str, form: int, device: Mapping[str, object], *, renewal: str | None = None
+) -> dict[str, Any]:
     """Read the entries of a record.
 
     Args:
@@ -30,28 +35,23 @@ def read_record(path: Path, key: str, form: int, device: Mapping[str, object]) -
         key: Key of the entries in the file.
         form: Number of the file's format.
         device: What the entries depend on, see `device_info`.
+        renewal: What to do if the file has another format, for a warning; None for no warning.
 
     Returns:
         The entries by name; empty if the record is missing, not valid or of another device.
     """
-    content = _content(path)
-    if content.get("format") != form or content.get("device") != device:
-        return {}
-    entries = content.get(key)
-    return entries if isinstance(entries, dict) else {}
-
-
-def read_format(path: Path) -> object:
-    """Return the number of a record's format; None if there is no record."""
-    return _content(path).get("format")
-
-
-def _content(path: Path) -> dict[str, Any]:
     try:
         content = load_json(path.read_bytes(), str(path))
     except (OSError, ModelError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    if renewal and content.get("format") not in (None, form):
+        _log.warning("%s is of another version of edgeharfer: %s", path, renewal)
+    if content.get("format") != form or content.get("device") != device:
+        return {}
+    entries = content.get(key)
+    return entries if isinstance(entries, dict) else {}
 
 
 def write_record(

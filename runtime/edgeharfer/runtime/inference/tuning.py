@@ -11,7 +11,6 @@ therefore has the provider of each graph in each precision with each number of t
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -40,8 +39,6 @@ FORMAT = 3
 
 GraphProviders = Mapping[tuple[str, int], Mapping[str, str]]
 """(precision, threads) -> role of a graph -> its provider, as in `Backend.name`."""
-
-_log = logging.getLogger(__name__)
 
 
 def resolve_backend(package: Package, backend: Backend | None = None) -> Backend:
@@ -236,10 +233,9 @@ def _graph_rows(graphs: GraphProviders) -> list[dict[str, object]]:
 @cache
 def _record() -> dict[str, dict[str, Any]]:
     """Read the packages of the record if it is valid and was measured on this device."""
-    path = record_path()
-    if device_record.read_format(path) not in (None, FORMAT):
-        _log.warning("%s is of another version of edgeharfer: run `edgeharfer tune` again", path)
-    packages = device_record.read_record(path, "packages", FORMAT, device_info())
+    packages = device_record.read_record(
+        record_path(), "packages", FORMAT, device_info(), renewal="run `edgeharfer tune` again"
+    )
     return {key: one for key, one in packages.items() if _is_valid(one)}
 
 

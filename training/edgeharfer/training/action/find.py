@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgeharfer.evaluate.dataset import CLIPS, TRAIN_SPLITS, Dataset, files_below
+from edgeharfer.evaluate.dataset import CLIPS, TRAIN_SPLITS, Dataset, files_ending
 from edgeharfer.runtime.errors import SourceError
 from edgeharfer.runtime.source.image_format import IMAGE_SUFFIXES
 
@@ -128,7 +128,7 @@ def _clip_files(path: Path) -> list[Path]:
         raise SourceError(f"{path}: background: no such file or folder")
     if path.is_file():
         return [path]
-    files = [file for file in sorted(files_below(path)) if file.suffix.lower() in CLIPS | IMAGE_SUFFIXES]
+    files = files_ending(path, CLIPS | IMAGE_SUFFIXES)
     if not files:
         raise SourceError(f"{path}: background: no clip ({'/'.join(sorted(CLIPS))}) in this folder")
     return files

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
 from edgeharfer.evaluate.action import read_frames
-from edgeharfer.evaluate.dataset import CLIPS, Dataset, canonical, files_below
+from edgeharfer.evaluate.dataset import CLIPS, Dataset, canonical, files_ending
 from edgeharfer.runtime.errors import ConfigError, SourceError
 from edgeharfer.runtime.faces.align import FER_CROP, crop_face
 from edgeharfer.runtime.faces.detector import Detector
@@ -30,7 +30,7 @@ from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.data import HeadTargets
-from edgeharfer.training.emotion.faces import Faces, to_fer_format
+from edgeharfer.training.emotion.faces import NO_LABEL, Faces, to_fer_format
 from edgeharfer.training.emotion.kaggle import FER7, SIDE
 from edgeharfer.training.records import RUN_MODEL
 
@@ -40,7 +40,6 @@ SAMPLING_RANGE = (0.3, 5.0)
 """Least and greatest chance of a face to be drawn, of the mean."""
 CLIP_INTERVAL_S = 0.15
 """Time between the faces that are read from a clip."""
-NO_LABEL = -1
 BATCH = 128
 Shares = NDArray[np.float64]
 
@@ -146,8 +145,7 @@ def read_unlabelled(folder: Path, detector: Detector) -> Faces:
         SourceError: A clip cannot be read, or there is no face.
     """
     names, crops = [], []
-    clips = [path for path in sorted(files_below(folder)) if path.suffix.lower() in CLIPS]
-    for path in with_progress(clips, "reading clips"):
+    for path in with_progress(files_ending(folder, CLIPS), "reading clips"):
         due_s = 0.0
         for frame in read_frames(path):
             if frame.pts_s < due_s:
@@ -212,13 +210,14 @@ def uncertain_targets(
     """
     row = np.arange(len(labels))
     lifts = np.zeros(len(labels))
+    classed = {head: (labels != NO_LABEL) & (labels < answer.shape[1]) for head, answer in answers.items()}
     for head, answer in answers.items():
-        known = (labels >= 0) & (labels < answer.shape[1])
+        known = classed[head]
         likely = answer[row[known], labels[known]] / means[head][labels[known]]
         lifts[known] = np.maximum(lifts[known], likely)
     result = {head: np.zeros((len(labels), len(shares)), np.float32) for head, shares in means.items()}
     for head, answer in answers.items():
-        counts = (lifts >= lift) & (labels >= 0) & (labels < answer.shape[1])
+        counts = (lifts >= lift) & classed[head]
         rows = share * answer
         rows[row[counts], labels[counts]] += 1 - share
         result[head] = np.asarray(rows, np.float32)

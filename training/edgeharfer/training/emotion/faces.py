@@ -47,6 +47,10 @@ class ExcludedImage:
     of: str = ""
 
 
+NO_LABEL = -1
+"""Label of a face that has none."""
+
+
 @dataclass
 class Faces:
     """Faces of one split.
@@ -103,7 +107,7 @@ class Faces:
         return Faces(
             [*self.names, *others.names],
             np.concatenate([self.pictures, others.pictures]),
-            np.concatenate([self.labels, np.full(len(others), -1, np.int64)]),
+            np.concatenate([self.labels, np.full(len(others), NO_LABEL, np.int64)]),
             np.concatenate([self.aligned, others.aligned]),
             self.excluded,
             self.split,
