@@ -17,6 +17,7 @@ from edgeharfer.evaluate import ferplus  # noqa: E402
 from edgeharfer.runtime.errors import ConfigError, SourceError  # noqa: E402
 from edgeharfer.runtime.inference.manifest import InputSpec  # noqa: E402
 from edgeharfer.runtime.types import Box, Face  # noqa: E402
+from edgeharfer.training.emotion.augment import FaceAugmentation  # noqa: E402
 from edgeharfer.training.emotion.data import HeadTargets  # noqa: E402
 from edgeharfer.training.emotion.distill import (  # noqa: E402
     Teacher,
@@ -138,6 +139,17 @@ def test_faces_are_drawn_by_their_chances() -> None:
         0
     )
     np.testing.assert_allclose(taught["fer7"], rows(7, 2, 2, 2, 2))
+
+
+def test_mixup_ends_after_its_epochs() -> None:
+    pictures = np.zeros((4, 48, 48), np.uint8)
+    faces = Faces(["a", "b", "c", "d"], pictures, np.arange(4), pictures)
+    targets = HeadTargets({"fer7": rows(7, 0, 1, 2, 3)})
+    recipe = EmotionRecipe(batch=4, mixup_epochs=1, augmentation=FaceAugmentation(mixup_probability=1))
+    batches = make_batches(faces, targets, recipe, InputSpec(48, 48, "gray", "standardize"))
+    largest = [next(batches(epoch))[1]["fer7"].max(axis=1).min() for epoch in (0, 1)]
+    assert largest[0] < 1
+    assert largest[1] == 1
 
 
 def test_the_final_weights_keep_a_share_of_the_initial_ones() -> None:

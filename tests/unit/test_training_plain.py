@@ -13,7 +13,13 @@ keras = pytest.importorskip("keras")
 
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.training.emotion.networks import emotion_model  # noqa: E402
-from edgeharfer.training.emotion.plain import MOBILENETV1_BLOCKS, enlarged_kernel, read_graph_model  # noqa: E402
+from edgeharfer.training.emotion.plain import (  # noqa: E402
+    MOBILENETV1_BLOCKS,
+    enlarged_kernel,
+    folded_weights,
+    read_graph_model,
+    set_normalised,
+)
 
 HEADS = {"fer7": 7, "fer8": 8}
 
@@ -83,9 +89,11 @@ def write_face_network(folder: Path) -> Path:
 
 def test_the_face_network_is_read_from_a_graph_model(tmp_path: Path) -> None:
     path = write_face_network(tmp_path)
-    model = emotion_model("mobilenetv1-face", HEADS, weights=path)
-    kernel, bias = model.get_layer("conv1").get_weights()
-    np.testing.assert_allclose(bias, 1.0)  # 4 * 0.5 - 1
+    faces = np.random.default_rng(0).normal(size=(8, 48, 48, 1)).astype(np.float32)
+    model = emotion_model("mobilenetv1-face", HEADS, weights=path, faces=lambda: faces)
+    (kernel,) = model.get_layer("conv1").get_weights()
+    _, beta, mean, _ = model.get_layer("conv1_norm").get_weights()
+    np.testing.assert_allclose(beta - mean, 1.0, atol=1e-4)  # 4 * 0.5 - 1
     assert kernel.sum() == pytest.approx(9 * 3 * 32 * 0.01 * 60, rel=1e-4)
     np.testing.assert_allclose(model.get_layer("depthwise3").get_weights()[0], 0.01 * 0.01, rtol=1e-4)
     (tmp_path / "weights.bin").write_bytes(b"short")
@@ -93,7 +101,26 @@ def test_the_face_network_is_read_from_a_graph_model(tmp_path: Path) -> None:
         read_graph_model(path)
     path.write_text('{"weightsManifest": []}')
     with pytest.raises(ConfigError, match="not the face network"):
-        emotion_model("mobilenetv1-face", HEADS, weights=path)
+        emotion_model("mobilenetv1-face", HEADS, weights=path, faces=lambda: faces)
+
+
+def test_normalisation_keeps_the_function_and_is_that_of_the_faces() -> None:
+    keras.utils.set_random_seed(2)
+    rng = np.random.default_rng(2)
+    model = emotion_model("mobilenetv1-face-small", HEADS)
+    faces = rng.normal(size=(24, 48, 48, 1)).astype(np.float32)
+    names = ["conv1", *(f"{kind}{i}" for i in range(1, 14) for kind in ("depthwise", "pointwise"))]
+    folded = []
+    for name in names:
+        (kernel,) = model.get_layer(name).get_weights()
+        channels = kernel.shape[2] if name.startswith("depthwise") else kernel.shape[3]
+        folded.append((kernel * 3, rng.normal(0, 0.3, channels).astype(np.float32)))
+    set_normalised(model, folded, faces)
+    for (kernel, bias), (found_kernel, found_bias) in zip(folded, folded_weights(model), strict=True):
+        np.testing.assert_allclose(found_kernel, kernel, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(found_bias, bias, atol=2e-3)
+    trained = keras.Model(model.input, model.get_layer("pointwise5_norm").output)
+    np.testing.assert_allclose(trained(faces, training=True), trained(faces, training=False), atol=0.02)
 
 
 def test_pruning_keeps_the_channels_that_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -124,17 +151,22 @@ def test_pruning_keeps_the_channels_that_matter(monkeypatch: pytest.MonkeyPatch,
 def embed(small: Any, full: Any, rng: np.random.Generator) -> None:
     """Copy a network into a wider one, whose further channels are constant but are read."""
     places = np.arange(32)
-    for layer in (one for one in small.layers if one.weights):
-        kernel, bias = layer.get_weights()
-        wide_kernel, wide_bias = full.get_layer(layer.name).get_weights()
+    for layer in (one for one in small.layers if one.weights and not one.name.endswith("_norm")):
+        kernel, *_ = layer.get_weights()
+        wide = full.get_layer(layer.name)
+        wide_kernel, *biases = wide.get_weights()
         if layer.name.startswith("depthwise"):
-            wide_kernel[:, :, places], wide_bias[places] = kernel * 3, bias
+            wide_kernel[:, :, places] = kernel * 3
         elif layer.name == "conv1":
-            wide_kernel, wide_bias = kernel, bias
+            wide_kernel = kernel
         else:
-            outputs = np.sort(rng.permutation(len(wide_bias))[: len(bias)])
-            wide_kernel = np.where(np.isin(np.arange(len(wide_bias)), outputs), wide_kernel, 0)
-            wide_bias[:] = 0.5
-            wide_kernel[..., places[:, None], outputs], wide_bias[outputs] = kernel, bias
-            places = outputs if layer.name.startswith("pointwise") else places
-        full.get_layer(layer.name).set_weights([wide_kernel, wide_bias])
+            size = wide_kernel.shape[-1]
+            outputs = np.sort(rng.permutation(size)[: kernel.shape[-1]])
+            wide_kernel = np.where(np.isin(np.arange(size), outputs), wide_kernel, 0)
+            wide_kernel[..., places[:, None], outputs] = kernel
+            if layer.name.startswith("pointwise"):
+                places = outputs
+                gamma, beta, mean, variance = full.get_layer(f"{layer.name}_norm").get_weights()
+                beta[np.setdiff1d(np.arange(size), outputs)] = 0.5
+                full.get_layer(f"{layer.name}_norm").set_weights([gamma, beta, mean, variance])
+        wide.set_weights([wide_kernel, *biases])

@@ -59,6 +59,8 @@ class Teacher:
     def probabilities(self, pictures: Image) -> dict[str, Floats]:
         """Return head -> calibrated probabilities (n, classes) of grey faces, uint8 (n, 48, 48).
 
+        Logits are means of the face and its mirror image.
+
         Raises:
             ConfigError: The folder holds no finished emotion run.
         """
@@ -69,12 +71,15 @@ class Teacher:
             model = keras.models.load_model(self.folder / RUN_MODEL)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"--teacher {self.folder}: no finished emotion run: {error}") from error
-        parts = [
-            model.predict_on_batch(preprocess_images(list(pictures[i : i + BATCH]), spec))
-            for i in range(0, len(pictures), BATCH)
-        ]
+        parts = []
+        for start in range(0, len(pictures), BATCH):
+            batch = preprocess_images(list(pictures[start : start + BATCH]), spec)
+            both = [model.predict_on_batch(one) for one in (batch, batch[:, :, ::-1])]
+            parts.append(
+                {head: np.mean([np.asarray(one[head]) for one in both], axis=0) for head in temperatures}
+            )
         return {
-            head: softmax(np.concatenate([np.asarray(part[head], np.float32) for part in parts]), temperature)
+            head: softmax(np.concatenate([part[head] for part in parts]), temperature)
             for head, temperature in temperatures.items()
         }
 

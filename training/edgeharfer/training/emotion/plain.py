@@ -1,8 +1,8 @@
-"""MobileNets without batch normalisation: each is folded into the convolution before it.
+"""MobileNets that continue from trained networks, whose batch normalisation is folded into the convolutions.
 
-They continue from trained networks, whose normalisation is frozen by this, and train in about half the
-time. The first convolution reads the grey face of 48 pixels as the original one reads three equal channels
-of the face enlarged twice: both are linear, so one kernel of 5x5 does the same.
+The first convolution reads the grey face of 48 pixels as the original one reads three equal channels of the
+face enlarged twice: both are linear, so one kernel of 5x5 does the same. The MobileNetV1s are normalised
+anew, by the statistics of the training faces.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ FACE_CONTRAST = 60.0
 """Standard deviation that a standardised face gets before the face network's first convolution, of 255."""
 
 _INPUT = InputSpec(48, 48, "gray", "standardize")
+_BATCH = 100
 
 
 def restore_face_network(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
@@ -53,14 +54,13 @@ def restore_face_network(model: keras.Model, path: Path, faces: Callable[[], Flo
     try:
         kernel = weights["conv1/convolution/merged_input"]
         first = enlarged_kernel(kernel.sum(axis=2, keepdims=True) * FACE_CONTRAST)
-        model.get_layer("conv1").set_weights([first, weights["conv1_bn/batchnorm_1/sub"]])
+        pairs = [(first, weights["conv1_bn/batchnorm_1/sub"])]
         for i in range(1, len(MOBILENETV1_BLOCKS) + 1):
             depthwise, norm = weights[f"conv_dw_{i}/depthwise_kernel"], f"conv_dw_{i}_bn/batchnorm_1"
-            scaled = depthwise * weights[f"{norm}/mul"][:, None]
-            model.get_layer(f"depthwise{i}").set_weights([scaled, weights[f"{norm}/sub"]])
+            pairs.append((depthwise * weights[f"{norm}/mul"][:, None], weights[f"{norm}/sub"]))
             pointwise = weights[f"conv_pw_{i}/convolution/merged_input"]
-            bias = weights[f"conv_pw_{i}_bn/batchnorm_1/sub"]
-            model.get_layer(f"pointwise{i}").set_weights([pointwise, bias])
+            pairs.append((pointwise, weights[f"conv_pw_{i}_bn/batchnorm_1/sub"]))
+        set_normalised(model, pairs, faces())
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{path}: not the face network faceres-deep: {error}") from error
 
@@ -104,7 +104,7 @@ def _read_run(path: Path, arch: str) -> keras.Model:
     "MobileNetV1 of a face recogniser, all of it trained",
     restore=restore_face_network,
 )
-def mobilenetv1_face(x: Tensor, *, dropout: float = 0.3) -> Tensor:
+def mobilenetv1_face(x: Tensor, *, dropout: float = 0.2) -> Tensor:
     """MobileNetV1; `restore_face_network` loads its initial weights."""
     return _mobilenetv1(x, MOBILENETV1_BLOCKS, dropout)
 
@@ -120,8 +120,54 @@ def restore_pruned(model: keras.Model, path: Path, faces: Callable[[], Floats]) 
         raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face and the same label sets")
     if trained.name == model.name:
         model.set_weights(trained.get_weights())
-    else:
-        prune(trained, model, faces())
+        return
+    sample = faces()
+    full, small = _folded_copy(trained, MOBILENETV1_BLOCKS), _folded_copy(model, SMALL_BLOCKS)
+    prune(full, small, sample)
+    set_normalised(model, [layer.get_weights() for layer in _convolutions(small)], sample)
+    for head in model.output_names:
+        model.get_layer(head).set_weights(small.get_layer(head).get_weights())
+
+
+def _folded_copy(model: keras.Model, blocks: Sequence[tuple[int, int]]) -> keras.Model:
+    """Return a MobileNetV1 without normalisation that equals the given one, with its heads."""
+    image = keras.Input(model.input_shape[1:])
+    features = _mobilenetv1(image, blocks, 0.0, normalised=False)
+    heads = [model.get_layer(name) for name in model.output_names]
+    copy = keras.Model(image, {one.name: layers.Dense(one.units, name=one.name)(features) for one in heads})
+    for layer, weights in zip(_convolutions(copy), folded_weights(model), strict=True):
+        layer.set_weights(weights)
+    for head in heads:
+        copy.get_layer(head.name).set_weights(head.get_weights())
+    return copy
+
+
+def set_normalised(model: keras.Model, folded: Sequence[Sequence[Floats]], faces: Floats) -> None:
+    """Give a network with batch normalisation the function of one without.
+
+    Args:
+        model: Each convolution, which has no bias, is followed by the layer `<its name>_norm`.
+        folded: Kernel and bias of each convolution of the network without.
+        faces: Inputs of which each layer's mean and variance are taken, float32 (n, height, width, channels).
+    """
+    for layer, (kernel, bias) in zip(_convolutions(model), folded, strict=True):
+        layer.set_weights([kernel])
+        part = keras.Model(model.input, layer.output)
+        mean, variance = _moments(part, faces)
+        norm = model.get_layer(f"{layer.name}_norm")
+        norm.set_weights([np.sqrt(variance + norm.epsilon), mean + bias, mean, variance])
+
+
+def _moments(part: keras.Model, faces: Floats) -> tuple[Floats, Floats]:
+    """Return mean and variance of each channel of a network's output."""
+    count, total, squares = 0, 0.0, 0.0
+    for start in range(0, len(faces), _BATCH):
+        values = np.asarray(part.predict_on_batch(faces[start : start + _BATCH]), np.float64)
+        values = values.reshape(-1, values.shape[-1])
+        count += len(values)
+        total, squares = total + values.sum(axis=0), squares + np.square(values).sum(axis=0)
+    mean = total / count
+    return np.asarray(mean, np.float32), np.asarray(squares / count - mean**2, np.float32)
 
 
 @emotion_network(
@@ -130,7 +176,7 @@ def restore_pruned(model: keras.Model, path: Path, faces: Callable[[], Floats]) 
     "MobileNetV1 of a face recogniser without the channels that matter least, all of it trained",
     restore=restore_pruned,
 )
-def mobilenetv1_face_small(x: Tensor, *, dropout: float = 0.3) -> Tensor:
+def mobilenetv1_face_small(x: Tensor, *, dropout: float = 0.2) -> Tensor:
     """A narrower MobileNetV1; `restore_pruned` computes its initial weights."""
     return _mobilenetv1(x, SMALL_BLOCKS, dropout)
 
@@ -157,20 +203,34 @@ def mobilenetv2_folded(x: Tensor, *, dropout: float = 0.2) -> Tensor:
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
 
 
-def _mobilenetv1(x: Tensor, blocks: Sequence[tuple[int, int]], dropout: float) -> Tensor:
-    x = _convolution(x, 32, 5, "conv1")
+def _mobilenetv1(
+    x: Tensor, blocks: Sequence[tuple[int, int]], dropout: float, *, normalised: bool = True
+) -> Tensor:
+    x = _convolution(x, 32, 5, "conv1", normalised)
     for i, (width, stride) in enumerate(blocks, 1):
-        x = _depthwise(x, stride, f"depthwise{i}")
-        x = _convolution(x, width, 1, f"pointwise{i}")
+        x = _depthwise(x, stride, f"depthwise{i}", normalised)
+        x = _convolution(x, width, 1, f"pointwise{i}", normalised)
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
 
 
-def _convolution(x: Tensor, width: int, kernel: int, name: str) -> Tensor:
-    return layers.ReLU(6.0)(layers.Conv2D(width, kernel, padding="same", name=name)(x))
+def _convolution(x: Tensor, width: int, kernel: int, name: str, normalised: bool = False) -> Tensor:
+    return _activated(
+        layers.Conv2D(width, kernel, padding="same", use_bias=not normalised, name=name)(x), name, normalised
+    )
 
 
-def _depthwise(x: Tensor, stride: int, name: str) -> Tensor:
-    return layers.ReLU(6.0)(layers.DepthwiseConv2D(3, stride, padding="same", name=name)(x))
+def _depthwise(x: Tensor, stride: int, name: str, normalised: bool = False) -> Tensor:
+    return _activated(
+        layers.DepthwiseConv2D(3, stride, padding="same", use_bias=not normalised, name=name)(x),
+        name,
+        normalised,
+    )
+
+
+def _activated(x: Tensor, name: str, normalised: bool) -> Tensor:
+    if normalised:
+        x = layers.BatchNormalization(momentum=0.97, name=f"{name}_norm")(x)
+    return layers.ReLU(6.0)(x)
 
 
 def enlarged_kernel(kernel: Floats) -> Floats:

@@ -72,6 +72,7 @@ class EmotionRecipe:
         provenance: Origin and terms of the initial weights, sentences for the model card.
         dtype: Keras dtype policy of the computation.
         seed: Seed of all random draws.
+        mixup_epochs: Epochs of a phase after which it has neither mixup nor CutMix; None keeps them.
         augmentation: Augmentation of the main phase.
         finish: Phases after the main one. The weights of all phases are averaged by `loop.greedy_soup`.
     """
@@ -107,6 +108,7 @@ class EmotionRecipe:
     provenance: tuple[str, ...] = ()
     dtype: str = "float32"
     seed: int = 1
+    mixup_epochs: int | None = None
     augmentation: FaceAugmentation = field(default_factory=FaceAugmentation)
     finish: tuple[FinishingPhase, ...] = (
         FinishingPhase(9),

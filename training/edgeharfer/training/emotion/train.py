@@ -278,6 +278,9 @@ def make_batches(
 
     def batches(epoch: int) -> Iterator[tuple[Floats, dict[str, Floats]]]:
         rng = np.random.default_rng((recipe.seed, epoch))
+        augmentation = recipe.augmentation
+        if recipe.mixup_epochs is not None and epoch >= recipe.mixup_epochs:
+            augmentation = replace(augmentation, mixup_probability=0, cutmix_probability=0)
         if chances is None:
             order = rng.permutation(len(faces))
         else:
@@ -289,12 +292,10 @@ def make_batches(
                 faces.aligned[i] if is_aligned else faces.pictures[i]
                 for i, is_aligned in zip(index, use_aligned, strict=True)
             )
-            changed = [
-                augment(to_input_format(picture, spec), recipe.augmentation, rng) for picture in pictures
-            ]
+            changed = [augment(to_input_format(picture, spec), augmentation, rng) for picture in pictures]
             x = normalize(np.stack(changed), spec)
             y = targets.rows(index)
-            mix(x, y, recipe.augmentation, rng)
+            mix(x, y, augmentation, rng)
             yield x, y
 
     return batches
