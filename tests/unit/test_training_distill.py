@@ -16,6 +16,8 @@ keras = pytest.importorskip("keras")
 from edgeharfer.evaluate import ferplus  # noqa: E402
 from edgeharfer.runtime.errors import ConfigError, SourceError  # noqa: E402
 from edgeharfer.runtime.inference.manifest import InputSpec  # noqa: E402
+from edgeharfer.runtime.inference.preprocess import preprocess_images  # noqa: E402
+from edgeharfer.runtime.tasks.smoothing import softmax  # noqa: E402
 from edgeharfer.runtime.types import Box, Face  # noqa: E402
 from edgeharfer.training.emotion.augment import FaceAugmentation  # noqa: E402
 from edgeharfer.training.emotion.data import HeadTargets  # noqa: E402
@@ -38,6 +40,7 @@ from edgeharfer.training.emotion.train import make_batches, make_lessons, mean_w
 from films import write_film  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
+SPEC = InputSpec(48, 48, "gray", "standardize")
 NEUTRAL, ANGRY = FER7.index("neutral"), FER7.index("angry")
 
 
@@ -135,10 +138,25 @@ def test_faces_are_drawn_by_their_chances() -> None:
     targets = HeadTargets({"fer7": rows(7, 0, 1, 2, 3)})
     chances = np.array([0, 0, 1.0, 0])
     recipe = EmotionRecipe(batch=4)
-    ((_, taught),) = make_batches(faces, targets, recipe, InputSpec(48, 48, "gray", "standardize"), chances)(
-        0
-    )
+    ((_, taught),) = make_batches(faces, targets, recipe, SPEC, chances)(0)
     np.testing.assert_allclose(taught["fer7"], rows(7, 2, 2, 2, 2))
+
+
+def test_a_teacher_answers_for_a_face_and_its_mirror_image_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"input": SPEC.to_dict(), "packages": {"one": {"head": "fer7", "temperature": 2.0}}}
+    (tmp_path / "package.json").write_text(json.dumps(facts))
+    model = SimpleNamespace(predict_on_batch=lambda x: {"fer7": x[:, 0, :7, 0]})  # reads the left side only
+    monkeypatch.setattr("edgeharfer.training.emotion.distill.keras.models.load_model", lambda path: model)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8)
+    answers: Any = Teacher(tmp_path).probabilities(pictures)["fer7"]
+    x = preprocess_images(list(pictures), SPEC)[:, 0, :, 0]
+    mean: Any = np.mean([x[:, :7], x[:, :-8:-1]], axis=0, dtype=np.float32)
+    np.testing.assert_allclose(answers, softmax(mean, 2.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        Teacher(tmp_path).probabilities(pictures[:, :, ::-1])["fer7"], answers, rtol=1e-5
+    )
 
 
 def test_mixup_ends_after_its_epochs() -> None:
@@ -146,7 +164,7 @@ def test_mixup_ends_after_its_epochs() -> None:
     faces = Faces(["a", "b", "c", "d"], pictures, np.arange(4), pictures)
     targets = HeadTargets({"fer7": rows(7, 0, 1, 2, 3)})
     recipe = EmotionRecipe(batch=4, mixup_epochs=1, augmentation=FaceAugmentation(mixup_probability=1))
-    batches = make_batches(faces, targets, recipe, InputSpec(48, 48, "gray", "standardize"))
+    batches = make_batches(faces, targets, recipe, SPEC)
     largest = [next(batches(epoch))[1]["fer7"].max(axis=1).min() for epoch in (0, 1)]
     assert largest[0] < 1
     assert largest[1] == 1
@@ -194,7 +212,7 @@ def test_a_teacher_answers_with_calibrated_probabilities(tmp_path: Path) -> None
     flat = keras.layers.Flatten()(image)
     keras.Model(image, {"fer7": keras.layers.Dense(7, name="fer7")(flat)}).save(tmp_path / "model.keras")
     facts = {
-        "input": InputSpec(48, 48, "gray", "standardize").to_dict(),
+        "input": SPEC.to_dict(),
         "packages": {"emotion-fer7": {"head": "fer7", "temperature": 1e6}},
     }
     (tmp_path / "package.json").write_text(json.dumps(facts))

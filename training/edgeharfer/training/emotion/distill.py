@@ -24,7 +24,6 @@ from edgeharfer.runtime.faces.align import FER_CROP, crop_face
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.faces.portrait import crop_portrait, find_face
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.source.decode import decode_image
 from edgeharfer.runtime.tasks.smoothing import softmax
@@ -32,6 +31,7 @@ from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.data import HeadTargets
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces, to_fer_format
 from edgeharfer.training.emotion.kaggle import FER7, SIDE
+from edgeharfer.training.emotion.networks import predict
 from edgeharfer.training.records import RUN_MODEL
 
 JOINED = ("angry", "disgust", "fear")
@@ -40,7 +40,6 @@ SAMPLING_RANGE = (0.3, 5.0)
 """Least and greatest chance of a face to be drawn, of the mean."""
 CLIP_INTERVAL_S = 0.15
 """Time between the faces that are read from a clip."""
-BATCH = 128
 Shares = NDArray[np.float64]
 
 
@@ -71,15 +70,9 @@ class Teacher:
             model = keras.models.load_model(self.folder / RUN_MODEL)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"--teacher {self.folder}: no finished emotion run: {error}") from error
-        parts = []
-        for start in range(0, len(pictures), BATCH):
-            batch = preprocess_images(list(pictures[start : start + BATCH]), spec)
-            both = [model.predict_on_batch(one) for one in (batch, batch[:, :, ::-1])]
-            parts.append(
-                {head: np.mean([np.asarray(one[head]) for one in both], axis=0) for head in temperatures}
-            )
+        logits, mirrored = (predict(model, faces, spec) for faces in (pictures, pictures[:, :, ::-1]))
         return {
-            head: softmax(np.concatenate([part[head] for part in parts]), temperature)
+            head: softmax(np.mean([logits[head], mirrored[head]], axis=0, dtype=np.float32), temperature)
             for head, temperature in temperatures.items()
         }
 

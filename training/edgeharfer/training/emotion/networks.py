@@ -7,15 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
-from edgeharfer.runtime.types import Floats
+from edgeharfer.runtime.inference.preprocess import preprocess_images
+from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.backbones import backbone, frame_encoder
 from edgeharfer.training.emotion import classic, plain  # noqa: F401  (register their networks)
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork, Tensor, emotion_network
 
-__all__ = ["EMOTION_NETWORKS", "add_l2", "emotion_model", "emotion_trunk", "set_backbone_trainable"]
+__all__ = [
+    "EMOTION_NETWORKS",
+    "add_l2",
+    "emotion_model",
+    "emotion_trunk",
+    "predict",
+    "set_backbone_trainable",
+]
 
 Weights = str | Path | None
 
@@ -217,6 +227,25 @@ def emotion_model(
     if trunk.restore is not None and weights is not None:
         trunk.restore(model, Path(weights), faces)
     return model
+
+
+def predict(model: keras.Model, pictures: Image, spec: InputSpec, batch: int = 128) -> dict[str, Floats]:
+    """Compute the logits of every head.
+
+    Args:
+        model: A model of `emotion_model`.
+        pictures: uint8 (n, height, width[, 3]), of any size.
+        spec: Input of the network.
+        batch: Batch size.
+
+    Returns:
+        Head -> logits, float32 (n, classes).
+    """
+    parts = [
+        model.predict_on_batch(preprocess_images(list(pictures[i : i + batch]), spec))
+        for i in range(0, len(pictures), batch)
+    ]
+    return {head: np.concatenate([np.asarray(part[head], np.float32) for part in parts]) for head in parts[0]}
 
 
 def find_backbones(model: keras.Model) -> list[keras.Model]:

@@ -1,14 +1,14 @@
 """MobileNets that continue from trained networks, whose batch normalisation is folded into the convolutions.
 
 The first convolution reads the grey face of 48 pixels as the original one reads three equal channels of the
-face enlarged twice: both are linear, so one kernel of 5x5 does the same. The MobileNetV1s are normalised
-anew, by the statistics of the training faces.
+face enlarged twice: both are linear, so one kernel of 5x5 does the same. The MobileNetV1s get batch
+normalisation with the statistics of the training faces.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.emotion.prune import prune
+from edgeharfer.training.emotion.prune import layer_inputs, prune
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.records import RUN_MODEL
 from edgeharfer.training.registry import Tensor, emotion_network
@@ -38,7 +38,6 @@ FACE_CONTRAST = 60.0
 """Standard deviation that a standardised face gets before the face network's first convolution, of 255."""
 
 _INPUT = InputSpec(48, 48, "gray", "standardize")
-_BATCH = 100
 
 
 def restore_face_network(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
@@ -152,18 +151,16 @@ def set_normalised(model: keras.Model, folded: Sequence[Sequence[Floats]], faces
     """
     for layer, (kernel, bias) in zip(_convolutions(model), folded, strict=True):
         layer.set_weights([kernel])
-        part = keras.Model(model.input, layer.output)
-        mean, variance = _moments(part, faces)
         norm = model.get_layer(f"{layer.name}_norm")
+        mean, variance = _moments(layer_inputs(model, norm.name, faces))
         norm.set_weights([np.sqrt(variance + norm.epsilon), mean + bias, mean, variance])
 
 
-def _moments(part: keras.Model, faces: Floats) -> tuple[Floats, Floats]:
-    """Return mean and variance of each channel of a network's output."""
+def _moments(batches: Iterable[Floats]) -> tuple[Floats, Floats]:
+    """Return mean and variance of each channel, the last axis."""
     count, total, squares = 0, 0.0, 0.0
-    for start in range(0, len(faces), _BATCH):
-        values = np.asarray(part.predict_on_batch(faces[start : start + _BATCH]), np.float64)
-        values = values.reshape(-1, values.shape[-1])
+    for batch in batches:
+        values = batch.reshape(-1, batch.shape[-1]).astype(np.float64)
         count += len(values)
         total, squares = total + values.sum(axis=0), squares + np.square(values).sum(axis=0)
     mean = total / count

@@ -7,6 +7,8 @@ layers before it lost (He, Zhang and Sun 2017, arXiv:1707.06168).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,15 +86,20 @@ def _weights(model: keras.Model, names: list[str]) -> Floats:
 
 def _inputs(model: keras.Model, name: str, faces: Floats) -> Floats:
     """Return the inputs of a layer, at random positions if there are many, (rows, channels)."""
-    part = keras.Model(model.input, model.get_layer(name).input)
     rng = np.random.default_rng(1)  # the same positions in both networks
     rows = []
-    for start in range(0, len(faces), BATCH):
-        values = np.asarray(part.predict_on_batch(faces[start : start + BATCH]), np.float32)
-        values = values.reshape(len(values), -1, values.shape[-1])
+    for values in layer_inputs(model, name, faces):
         chosen = rng.integers(0, values.shape[1], (len(values), min(POSITIONS, values.shape[1])))
         rows.append(np.take_along_axis(values, chosen[..., None], axis=1).reshape(-1, values.shape[-1]))
     return np.concatenate(rows)
+
+
+def layer_inputs(model: keras.Model, name: str, faces: Floats) -> Iterator[Floats]:
+    """Yield the inputs of a layer in batches, float32 (n, positions, channels)."""
+    part = keras.Model(model.input, model.get_layer(name).input)
+    for start in range(0, len(faces), BATCH):
+        values = np.asarray(part.predict_on_batch(faces[start : start + BATCH]), np.float32)
+        yield values.reshape(len(values), -1, values.shape[-1])
 
 
 def _with_ones(rows: Floats) -> Floats:

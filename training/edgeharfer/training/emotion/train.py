@@ -41,6 +41,7 @@ from edgeharfer.training.emotion.networks import (
     add_l2,
     emotion_model,
     emotion_trunk,
+    predict,
     set_backbone_trainable,
 )
 from edgeharfer.training.emotion.recipe import EmotionRecipe
@@ -344,22 +345,3 @@ def validation_loss(
         ]))  # fmt: skip
 
     return loss
-
-
-def predict(model: keras.Model, pictures: Image, spec: InputSpec, batch: int = 128) -> dict[str, Floats]:
-    """Compute the logits of every head.
-
-    Args:
-        model: A model of `build_model`.
-        pictures: uint8 (n, height, width[, 3]), of any size.
-        spec: Input of the network.
-        batch: Batch size.
-
-    Returns:
-        Head -> logits, float32 (n, classes).
-    """
-    parts = [
-        model.predict_on_batch(preprocess_images(list(pictures[i : i + batch]), spec))
-        for i in range(0, len(pictures), batch)
-    ]
-    return {head: np.concatenate([np.asarray(part[head], np.float32) for part in parts]) for head in parts[0]}
