@@ -99,7 +99,7 @@ def test_a_student_learns_from_a_run_and_from_faces_with_uncertain_labels(
 ) -> None:
     (tmp_path / "more" / "contempt").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "more" / "contempt" / "a.png"), np.full((50, 50, 3), 90, np.uint8))
-    recipe = replace(RECIPE, epochs=1, finish=(), joined_share=0.25, sampling_power=0.4, initial_share=0.5)
+    recipe = replace(RECIPE, epochs=1, finish=(), joined_share=0.25, sampling_power=0.4)
     saved: list[Any] = []
     monkeypatch.setattr(
         "edgeharfer.training.emotion.train.save_run", lambda *arguments: saved.extend(arguments)

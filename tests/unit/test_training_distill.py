@@ -36,7 +36,7 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
-from edgeharfer.training.emotion.train import make_batches, make_lessons, mean_weights  # noqa: E402
+from edgeharfer.training.emotion.train import make_batches, make_lessons  # noqa: E402
 from films import write_film  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
@@ -168,11 +168,6 @@ def test_mixup_ends_after_its_epochs() -> None:
     largest = [next(batches(epoch))[1]["fer7"].max(axis=1).min() for epoch in (0, 1)]
     assert largest[0] < 1
     assert largest[1] == 1
-
-
-def test_the_final_weights_keep_a_share_of_the_initial_ones() -> None:
-    (mean,) = mean_weights([np.full(2, 4, np.float32)], [np.zeros(2, np.float32)], 0.25)
-    np.testing.assert_allclose(mean, 3)
 
 
 def test_uncertain_labels_need_a_teacher() -> None:

@@ -87,7 +87,7 @@ def test_the_pictures_that_the_networks_take() -> None:
     assert sizes == {
         "resse": (48, 1), "mobilenetv2": (48, 1), "resnet50v2": (112, 1), "mini-xception": (64, 1),
         "cnn4": (48, 1), "lenet": (256, 3), "vgg16": (112, 3), "hybrid": (112, 3),
-        "mobilenetv1-face": (48, 1), "mobilenetv1-face-small": (48, 1), "mobilenetv2-folded": (48, 1),
+        "mobilenetv1-face": (48, 1), "mobilenetv1-face-small": (48, 1),
     }  # fmt: skip
     assert emotion_model("mini-xception", FER7, side=48).input_shape == (None, 48, 48, 1)
     assert emotion_trunk("mini-xception", 48).input.normalize == "symmetric"

@@ -77,8 +77,7 @@ def run_options(command: F) -> F:
 @click.option(
     "--backbone-weights", default="none", show_default=True, metavar="imagenet|none|FILE|DIR",
     help="Initial weights of a MobileNetV2, ResNet50V2 or VGG16 backbone; a folder for the two of hybrid; "
-    "faceres-deep.json for mobilenetv1-face, that or a run for mobilenetv1-face-small, a run for "
-    "mobilenetv2-folded.",
+    "faceres-deep.json for mobilenetv1-face, that or a run for mobilenetv1-face-small.",
 )  # fmt: skip
 @click.option(
     "--teacher", "teachers", multiple=True, metavar="DIR[=WEIGHT]",

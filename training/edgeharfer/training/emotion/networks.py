@@ -14,7 +14,7 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.backbones import backbone, frame_encoder
-from edgeharfer.training.emotion import classic, plain  # noqa: F401  (register their networks)
+from edgeharfer.training.emotion import classic, face_network  # noqa: F401  (register their networks)
 from edgeharfer.training.lazy_keras import keras, layers
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork, Tensor, emotion_network
 

@@ -61,8 +61,6 @@ class EmotionRecipe:
         joined_share: Share of FER-2013's label in the targets of the votes, for `distill.JOINED`.
         sampling_power: Faces are drawn in inverse proportion to the shares of their classes to this power; 0
             shows every face once an epoch. The biases of the heads are corrected for it after training.
-        initial_share: Share of the initial weights in the final ones, which generalise better than either
-            (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
         min_lift: An uncertain label counts where the teachers find it this many times as likely as on
             average.
         validation_share: Share of the training images held out to select the best epoch and the temperature.
@@ -99,7 +97,6 @@ class EmotionRecipe:
     distillation: float = 0.5
     joined_share: float = 0.0
     sampling_power: float = 0.0
-    initial_share: float = 0.0
     min_lift: float = 1.5
     validation_share: float = 0.05
     aligned_share: float = 0.5

@@ -111,7 +111,6 @@ def train_emotion(
     further += [read_unlabelled(folder, detector) for folder in unlabelled]
     lessons = make_lessons(prepared, recipe, teachers, further)
     on_epoch = tensorboard_writer(out / "tensorboard") if tensorboard else None
-    initial = model.get_weights()
     validate = make_validation(prepared, spec, lessons.offsets)
     history: list[dict[str, float]] = []
     if recipe.frozen_epochs and backbone_weights is None:
@@ -133,8 +132,6 @@ def train_emotion(
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
     correct_biases(plain, lessons.offsets)
-    if recipe.initial_share:
-        plain.set_weights(mean_weights(plain.get_weights(), initial, recipe.initial_share))
     prepared.facts["teachers"] = [teacher.folder.name for teacher in teachers]
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
     heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
@@ -215,12 +212,6 @@ def train_phase(
         len(lessons.faces) // phase.batch,
     )
     return fit(model, batches, validate, plan, folder, **options)
-
-
-def mean_weights(trained: Sequence[Floats], initial: Sequence[Floats], initial_share: float) -> list[Floats]:
-    """Return the mean of two sets of weights of one network."""
-    pairs = zip(trained, initial, strict=True)
-    return [(1 - initial_share) * new + initial_share * np.asarray(old, np.float32) for new, old in pairs]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
-"""MobileNets that continue from trained networks, whose batch normalisation is folded into the convolutions.
+"""The MobileNetV1 of a face recogniser, whole and with fewer channels, for grey faces of 48 pixels.
 
-The first convolution reads the grey face of 48 pixels as the original one reads three equal channels of the
-face enlarged twice: both are linear, so one kernel of 5x5 does the same. The MobileNetV1s get batch
-normalisation with the statistics of the training faces.
+The batch normalisation of the original is folded into its convolutions. Its first convolution reads three
+equal channels of the face enlarged twice: both are linear, so one kernel of 5x5 on the face itself does the
+same. New batch normalisation has the statistics of the training faces.
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ SMALL_BLOCKS = (
     (64, 1), (96, 2), (96, 1), (256, 2), (256, 1), (384, 2), *[(384, 1)] * 5, (768, 2), (768, 1),
 )  # fmt: skip
 """The same of `mobilenetv1-face-small`: a quarter fewer channels where they matter least."""
-MOBILENETV2_BLOCKS = (
-    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
-)  # fmt: skip
-"""Expansion, channels, number and stride of the first of each group of blocks (Sandler et al. 2018)."""
 FACE_CONTRAST = 60.0
 """Standard deviation that a standardised face gets before the face network's first convolution, of 255."""
 
@@ -82,39 +78,6 @@ def read_face_network(path: Path) -> list[tuple[Floats, Floats]]:
     return pairs
 
 
-def restore_run(model: keras.Model, path: Path, faces: Callable[[], Floats]) -> None:
-    """Load trunk and heads of a run (its folder or .keras file).
-
-    A run with arch `mobilenetv2` is folded; one with arch `mobilenetv2-folded` is continued as it is.
-
-    Raises:
-        ConfigError: The run cannot be read or has another network.
-    """
-    trained = _read_run(path, "mobilenetv2")
-    try:
-        if trained.name == model.name:
-            model.set_weights(trained.get_weights())
-            return
-        network = next(layer for layer in trained.layers if isinstance(layer, keras.Model))
-        pairs = zip(_convolutions(model), folded_weights(network), strict=True)
-        for i, (layer, (kernel, bias)) in enumerate(pairs):
-            # 0.5 is the scaling in front of the network, see `networks.mobilenetv2`.
-            layer.set_weights(
-                [enlarged_kernel(kernel.sum(axis=2, keepdims=True) * 0.5) if i == 0 else kernel, bias]
-            )
-        for head in model.output_names:
-            model.get_layer(head).set_weights(trained.get_layer(head).get_weights())
-    except (ValueError, StopIteration) as error:
-        raise ConfigError(f"{path}: expected a run with arch mobilenetv2: {error}") from error
-
-
-def _read_run(path: Path, arch: str) -> keras.Model:
-    try:
-        return keras.models.load_model(path / RUN_MODEL if path.is_dir() else path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected a run with arch {arch}: {error}") from error
-
-
 @emotion_network(
     "mobilenetv1-face",
     _INPUT,
@@ -142,7 +105,10 @@ def restore_pruned(model: keras.Model, path: Path, faces: Callable[[], Floats]) 
         full = _folded_network(MOBILENETV1_BLOCKS, model)
         _set_convolutions(full, read_face_network(path))
     else:
-        trained = _read_run(path, "mobilenetv1-face")
+        try:
+            trained = keras.models.load_model(path / RUN_MODEL if path.is_dir() else path)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face: {error}") from error
         if trained.name not in ("mobilenetv1-face", model.name) or trained.output_names != model.output_names:
             raise ConfigError(f"{path}: expected a run with arch mobilenetv1-face and the same label sets")
         if trained.name == model.name:
@@ -211,28 +177,6 @@ def _moments(batches: Iterable[Floats]) -> tuple[Floats, Floats]:
 def mobilenetv1_face_small(x: Tensor, *, dropout: float = 0.2) -> Tensor:
     """A narrower MobileNetV1; `restore_pruned` computes its initial weights."""
     return _mobilenetv1(x, SMALL_BLOCKS, dropout)
-
-
-@emotion_network(
-    "mobilenetv2-folded",
-    _INPUT,
-    "MobileNetV2 with folded batch normalisation, continued from another training",
-    restore=restore_run,
-)
-def mobilenetv2_folded(x: Tensor, *, dropout: float = 0.2) -> Tensor:
-    """MobileNetV2; `restore_run` loads its initial weights."""
-    x = _convolution(x, 32, 5, "conv1")
-    block = 0
-    for expansion, width, count, first_stride in MOBILENETV2_BLOCKS:
-        for i in range(count):
-            block += 1
-            stride = first_stride if i == 0 else 1
-            y = x if expansion == 1 else _convolution(x, x.shape[-1] * expansion, 1, f"expand{block}")
-            y = _depthwise(y, stride, f"depthwise{block}")
-            y = layers.Conv2D(width, 1, name=f"project{block}")(y)
-            x = layers.Add()([x, y]) if stride == 1 and x.shape[-1] == width else y
-    x = _convolution(x, 1280, 1, "features")
-    return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
 
 
 def _mobilenetv1(

@@ -1,4 +1,4 @@
-"""Networks with folded normalisation: equal to those they continue from."""
+"""The face network: equal to the one it continues from, whole and pruned."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ keras = pytest.importorskip("keras")
 
 from edgeharfer.runtime.errors import ConfigError  # noqa: E402
 from edgeharfer.training.emotion.data import TrainingData  # noqa: E402
-from edgeharfer.training.emotion.faces import Faces  # noqa: E402
-from edgeharfer.training.emotion.networks import emotion_model  # noqa: E402
-from edgeharfer.training.emotion.plain import (  # noqa: E402
+from edgeharfer.training.emotion.face_network import (  # noqa: E402
     MOBILENETV1_BLOCKS,
     enlarged_kernel,
     folded_weights,
     read_graph_model,
     set_normalised,
 )
+from edgeharfer.training.emotion.faces import Faces  # noqa: E402
+from edgeharfer.training.emotion.networks import emotion_model  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
 from edgeharfer.training.emotion.train import build_model  # noqa: E402
 
@@ -36,28 +36,6 @@ def test_one_kernel_does_what_enlarging_and_a_kernel_do() -> None:
     expected = np.asarray(keras.ops.conv(enlarged, kernel, 2, padding="same"))
     found = np.asarray(keras.ops.conv(picture, enlarged_kernel(kernel), 1, padding="same"))
     np.testing.assert_allclose(found[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=1e-5)
-
-
-def test_a_run_is_continued_with_equal_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keras.utils.set_random_seed(1)
-    trained = emotion_model("mobilenetv2", HEADS)
-    rng = np.random.default_rng(0)
-    for layer in next(one for one in trained.layers if isinstance(one, keras.Model)).layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            size = layer.gamma.shape
-            layer.set_weights(
-                [rng.uniform(0.8, 1.2, size), *rng.normal(0, 0.05, (2, *size)), np.full(size, 0.6)]
-            )
-    with pytest.raises(ConfigError, match="arch mobilenetv2"):
-        emotion_model("mobilenetv2-folded", HEADS, weights=tmp_path)
-    monkeypatch.setattr(keras.models, "load_model", lambda file: trained)
-    folded = emotion_model("mobilenetv2-folded", HEADS, weights=tmp_path)
-    faces = np.zeros((2, 48, 48, 1), np.float32)
-    faces[:, 12:36, 12:36] = rng.normal(size=(2, 24, 24, 1))
-    outputs = folded(faces, training=False)
-    for head, expected in trained(faces, training=False).items():
-        found = np.asarray(outputs[head])
-        np.testing.assert_allclose(found, np.asarray(expected), atol=2e-3)
 
 
 def write_face_network(folder: Path) -> Path:
