@@ -37,6 +37,8 @@ from scripted_gpu import EXAMPLE, use_gpu_build, use_plugin_build, use_table
 
 HEAD = Graph.scan(tiny_models.head(), "head")
 ROW = Provider(EXAMPLE, needs="an example chip", plugin="example_plugin", automatic=False)
+AMD = 0x1022
+"""The number of the vendor in the PCI database."""
 WHEELS = {"openvino": "onnxruntime_ep_openvino", "webgpu": "onnxruntime_ep_webgpu"}
 
 
@@ -44,6 +46,14 @@ def need(extra: str) -> None:
     if sys.version_info < (3, 11):
         pytest.skip("ONNX Runtime for Python 3.10 has no plug-ins")
     pytest.importorskip(WHEELS[extra], reason=f"needs the {extra} extra")
+    if extra == "openvino" and AMD in processor_vendors():
+        pytest.skip("OpenVINO's plug-in takes no AMD processor")
+
+
+def processor_vendors() -> set[int]:
+    """Return the vendors of the processors that ONNX Runtime itself lists."""
+    listed = onnx_runtime.load().get_ep_devices()
+    return {one.device.vendor_id for one in listed if one.device.type.name == "CPU"}
 
 
 # A plug-in, scripted ------------------------------------------------------------------------------
