@@ -208,9 +208,8 @@ def faces_table(figures: Mapping[str, Any]) -> list[str]:
     """The table of accuracies; a set that was not used or not finished has a dash."""
     systems = figures["systems"]
     rows = [name for name in systems if any(one in systems[name] for one in SETS)]
-    known = [pair for system in systems.values() for pair in system.items()]
-    measured = {name: found["n"] for name, found in known if name in SETS}
-    sizes = [f"{text}, n = {measured[name]:,}" for name, text in SETS.items()]
+    counts = (next(one[name]["n"] for one in systems.values() if name in one) for name in SETS)
+    sizes = [f"{text}, n = {count:,}" for text, count in zip(SETS.values(), counts, strict=True)]
     lines = [f"| | {' | '.join(sizes)} |", "|---" * 4 + "|"]
     for name in rows:
         cells = [percentages(systems[name].get(one)) for one in SETS]

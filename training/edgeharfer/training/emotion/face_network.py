@@ -189,13 +189,13 @@ def _mobilenetv1(
     return layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
 
 
-def _convolution(x: Tensor, width: int, kernel: int, name: str, normalised: bool = False) -> Tensor:
+def _convolution(x: Tensor, width: int, kernel: int, name: str, normalised: bool) -> Tensor:
     return _activated(
         layers.Conv2D(width, kernel, padding="same", use_bias=not normalised, name=name)(x), name, normalised
     )
 
 
-def _depthwise(x: Tensor, stride: int, name: str, normalised: bool = False) -> Tensor:
+def _depthwise(x: Tensor, stride: int, name: str, normalised: bool) -> Tensor:
     return _activated(
         layers.DepthwiseConv2D(3, stride, padding="same", use_bias=not normalised, name=name)(x),
         name,
