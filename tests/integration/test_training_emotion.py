@@ -21,7 +21,7 @@ from edgeharfer.training import loop
 from edgeharfer.training.emotion.data import make_targets
 from edgeharfer.training.emotion.distill import Teacher
 from edgeharfer.training.emotion.recipe import EmotionRecipe, FinishingPhase
-from edgeharfer.training.emotion.train import make_batches, train_emotion
+from edgeharfer.training.emotion.train import Lessons, make_batches, train_emotion
 from edgeharfer.training.registry import EMOTION_NETWORKS, EmotionNetwork
 from edgeharfer.training.temperature import fit_temperature
 from tiny_faces import NoFaces, read_faces, write_waves
@@ -99,11 +99,7 @@ def test_a_student_learns_from_a_run_and_from_faces_with_uncertain_labels(
 ) -> None:
     (tmp_path / "more" / "contempt").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "more" / "contempt" / "a.png"), np.full((50, 50, 3), 90, np.uint8))
-    recipe = replace(RECIPE, epochs=1, finish=(), joined_share=0.25, sampling_power=0.4)
-    saved: list[Any] = []
-    monkeypatch.setattr(
-        "edgeharfer.training.emotion.train.save_run", lambda *arguments: saved.extend(arguments)
-    )
+    recipe = replace(RECIPE, epochs=1, finish=(), joined_share=0.25, sampling_power=0.4, blends=12)
     monkeypatch.setattr(Teacher, "probabilities", lambda teacher, pictures: {
         head: np.full((len(pictures), classes), 1 / classes, np.float32)
         for head, classes in (("fer7", 7), ("fer8", 8))
@@ -113,9 +109,16 @@ def test_a_student_learns_from_a_run_and_from_faces_with_uncertain_labels(
         uncertain=tmp_path / "more",
     )  # fmt: skip
     assert all(np.isfinite(weights).all() for weights in student.get_weights())
-    prepared = saved[4]
-    assert prepared.facts["teachers"] == ["teacher"]
-    assert len(prepared.train) == 126  # without the face of the teachers
+    facts = json.loads((tmp_path / "student" / "package.json").read_text())["training"]
+    assert facts["teachers"] == ["teacher"]
+    assert facts["further_faces"] == {"uncertain": 1, "counted": 1, "unlabelled": 0, "blends": 12}
+    assert facts["pictures"] == 126  # without the face of the teachers
+    card = (tmp_path / "student" / "MODELCARD.emotion-fer7.md").read_text()
+    assert "by the answers of earlier runs: teacher." in card
+    assert "uncertain labels, added with the teachers' answers: 1." in card
+    assert "that the teachers found likely, so that they count: 1." in card
+    assert "made of two training faces, added with the teachers' answers: 12." in card
+    assert "of clips" not in card
 
 
 class Killed(Exception):
@@ -152,7 +155,8 @@ def test_a_killed_run_goes_on_to_the_same_model(
 def test_an_epoch_depends_on_its_number_and_the_seed_alone(data: Path) -> None:
     faces, _ = read_faces(data)
     targets = make_targets(faces, None, smoothing=0.1)
-    batches = make_batches(faces, targets, RECIPE, InputSpec(48, 48, "gray", "standardize"))
+    lessons = Lessons(faces, targets, len(faces), {})
+    batches = make_batches(lessons, RECIPE, InputSpec(48, 48, "gray", "standardize"))
     (first, labels), (again, _) = next(batches(1)), next(batches(1))
     other, _ = next(batches(2))
     np.testing.assert_array_equal(first, again)

@@ -23,6 +23,7 @@ from edgeharfer.training.emotion.augment import FaceAugmentation  # noqa: E402
 from edgeharfer.training.emotion.data import HeadTargets  # noqa: E402
 from edgeharfer.training.emotion.distill import (  # noqa: E402
     Teacher,
+    bias_offsets,
     class_shares,
     distil,
     join_labels,
@@ -36,7 +37,7 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
-from edgeharfer.training.emotion.train import make_batches, make_lessons  # noqa: E402
+from edgeharfer.training.emotion.train import Lessons, make_batches, make_lessons  # noqa: E402
 from films import write_film  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
@@ -71,7 +72,9 @@ def test_an_uncertain_label_counts_where_the_teachers_find_it_likely() -> None:
     answers = {"fer7": np.full((3, 7), 1 / 7, np.float32), "fer8": np.full((3, 8), 1 / 8, np.float32)}
     means = {"fer7": np.full(7, 1 / 7), "fer8": np.full(8, 1 / 8)}
     means["fer8"][disgust] = means["fer8"][contempt] = 0.01
-    found = uncertain_targets(np.array([disgust, ANGRY, contempt]), answers, means, 0.5, 1.5)
+    made = uncertain_targets(np.array([disgust, ANGRY, contempt]), answers, means, 0.5, 1.5)
+    assert made.counted.tolist() == [True, False, True]
+    found = made.targets
     assert found["fer8"][0, disgust] == pytest.approx(0.5625)
     np.testing.assert_allclose(
         found["fer7"].sum(axis=1), [1, 0.5, 0.5], rtol=1e-6
@@ -97,8 +100,8 @@ def test_faces_of_clips_are_taught_the_answers_alone(tmp_path: Path) -> None:
     assert (found.labels == NO_LABEL).all()
     answers = {"fer7": rows(7, 3), "fer8": rows(8, 7)}
     taught = uncertain_targets(
-        found.labels[:1], answers, {head: answers[head][0] for head in answers}, 0.5, 0
-    )
+        found.labels[:1], answers, {head: answers[head][0] for head in answers}, 0.5, 1.5
+    ).targets
     for head, answer in answers.items():
         np.testing.assert_allclose(taught[head], 0.5 * answer)
     with pytest.raises(SourceError, match="no clips with faces"):
@@ -109,7 +112,7 @@ def test_a_head_that_no_teacher_has_gets_no_target_for_uncertain_faces() -> None
     means = {"fer7": np.full(7, 1 / 7), "fer8": np.full(8, 1 / 8)}
     found = uncertain_targets(
         np.array([ANGRY]), {"fer7": np.full((1, 7), 1 / 7, np.float32)}, means, 0.5, 1.0
-    )
+    ).targets
     assert found["fer7"].sum() > 0 and found["fer8"].shape == (1, 8) and not found["fer8"].any()
 
 
@@ -132,13 +135,50 @@ def test_lessons_correct_the_biases_for_what_was_drawn() -> None:
     assert not plain.offsets
 
 
+def test_answers_of_teachers_need_no_correction_of_the_biases() -> None:
+    labels = rows(7, *[0] * 90, *[1] * 10)
+    answers = np.tile(np.float32([0.9, 0.1, 0, 0, 0, 0, 0]), (100, 1))
+    plain = class_shares(HeadTargets({"fer7": labels}))
+    chances = sampling_chances(HeadTargets({"fer7": labels}), plain, 0.5)
+    for share, taught in ((1.0, 0.1), (0.0, 0.25), (0.5, 0.175)):
+        targets = HeadTargets({"fer7": labels.copy()})
+        distil(targets, {"fer7": answers}, share)
+        offsets = bias_offsets(targets, {"fer7": answers}, plain, chances)
+        assert offsets["fer7"][1] == pytest.approx(np.log(0.1 / taught), abs=1e-5)
+
+
+class UndecidedTeacher(Teacher):
+    """A teacher that finds all classes equally likely."""
+
+    def probabilities(self, pictures: Any) -> Any:
+        return {"fer7": np.full((len(pictures), 7), 1 / 7, np.float32)}
+
+
+def test_blended_faces_are_taught_the_answers_alone_in_their_share() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (10, 48, 48)).astype(np.uint8)
+    faces = Faces([str(i) for i in range(10)], pictures, np.arange(10) % 7, pictures)
+    prepared: Any = SimpleNamespace(train=faces, votes=None)
+    recipe = EmotionRecipe(blends=30, blend_share=0.75, distillation=0.0, label_smoothing=0, batch=5)
+    lessons = make_lessons(prepared, recipe, [UndecidedTeacher(Path("run"))])
+    assert len(lessons.faces) == 40
+    assert lessons.drawn == 10
+    assert lessons.counts == {"uncertain": 0, "counted": 0, "unlabelled": 0, "blends": 30}
+    assert lessons.chances is not None
+    assert lessons.chances[:10].sum() == pytest.approx(0.25)
+    np.testing.assert_allclose(lessons.targets.by_head["fer7"][10:], 1 / 7, rtol=1e-6)
+    batches = list(make_batches(lessons, recipe, SPEC)(0))
+    assert [len(x) for x, _ in batches] == [5, 5]
+    with pytest.raises(ConfigError, match="--teacher"):
+        make_lessons(prepared, recipe, ())
+
+
 def test_faces_are_drawn_by_their_chances() -> None:
     pictures = np.zeros((4, 48, 48), np.uint8)
     faces = Faces(["a", "b", "c", "d"], pictures, np.arange(4), pictures)
     targets = HeadTargets({"fer7": rows(7, 0, 1, 2, 3)})
     chances = np.array([0, 0, 1.0, 0])
     recipe = EmotionRecipe(batch=4)
-    ((_, taught),) = make_batches(faces, targets, recipe, SPEC, chances)(0)
+    ((_, taught),) = make_batches(Lessons(faces, targets, 4, {}, chances), recipe, SPEC)(0)
     np.testing.assert_allclose(taught["fer7"], rows(7, 2, 2, 2, 2))
 
 
@@ -164,7 +204,7 @@ def test_mixup_ends_after_its_epochs() -> None:
     faces = Faces(["a", "b", "c", "d"], pictures, np.arange(4), pictures)
     targets = HeadTargets({"fer7": rows(7, 0, 1, 2, 3)})
     recipe = EmotionRecipe(batch=4, mixup_epochs=1, augmentation=FaceAugmentation(mixup_probability=1))
-    batches = make_batches(faces, targets, recipe, SPEC)
+    batches = make_batches(Lessons(faces, targets, 4, {}), recipe, SPEC)
     largest = [next(batches(epoch))[1]["fer7"].max(axis=1).min() for epoch in (0, 1)]
     assert largest[0] < 1
     assert largest[1] == 1

@@ -49,6 +49,9 @@ def run_options(command: F) -> F:
                      help="Initial learning rate; default: the recipe's or the optimizer's."),
         click.option("--batch", type=click.IntRange(2), help="Batch size; default: the recipe's."),
         click.option("--seed", type=click.IntRange(0), help="Random seed; default: the recipe's."),
+        click.option("--provenance", multiple=True, metavar="TEXT",
+                     help="Origin and licence of data and initial weights, for the model card; repeatable. "
+                     "Default: the recipe's."),
         click.option("--resume", is_flag=True, help="Resume the run in the output folder."),
     ]):  # fmt: skip
         command = option(command)
@@ -172,12 +175,6 @@ def emotion(
     help=r"Regular expression for the subject in a file name, such as 'person(\d+)'.",
 )
 @click.option("--folds", type=click.IntRange(2), help="Number of cross-validation folds.")
-@click.option(
-    "--provenance",
-    multiple=True,
-    metavar="TEXT",
-    help="Origin and licence of the data, for the model card; repeatable.",
-)
 @click.option(
     "--backbone-weights", default="imagenet", show_default=True, metavar="imagenet|none|FILE",
     help="Initial weights of the MobileNetV2 encoder.",

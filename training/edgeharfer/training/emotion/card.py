@@ -126,6 +126,32 @@ def model_card(
     )
 
 
+def describe_lessons(facts: Mapping[str, Any]) -> list[str]:
+    """Describe the teachers and the further faces of a run for the model card, a sentence each.
+
+    Args:
+        facts: "teachers" (names of runs) and "further_faces" (counts of `train.Lessons`) of the run.
+    """
+    counts = facts.get("further_faces", {})
+    kinds = {
+        "uncertain": "photographs with uncertain labels",
+        "unlabelled": "faces of clips",
+        "blends": "faces made of two training faces",
+    }
+    sentences = [
+        f"Further {kind}, added with the teachers' answers: {counts[key]:,}."
+        for key, kind in kinds.items()
+        if counts.get(key)
+    ]
+    if counts.get("uncertain"):
+        sentences.append(
+            f"Uncertain labels that the teachers found likely, so that they count: {counts['counted']:,}."
+        )
+    if facts.get("teachers"):
+        sentences.insert(0, f"It was taught by the answers of earlier runs: {', '.join(facts['teachers'])}.")
+    return sentences
+
+
 def describe_input(spec: InputSpec) -> str:
     """Describe the network's input for the model card."""
     contrast = ", with equalised local contrast (CLAHE)" if spec.clahe else ""

@@ -42,6 +42,14 @@ class HeadTargets:
         """Return copies of the given rows."""
         return {head: rows[index] for head, rows in self.by_head.items()}
 
+    def with_more(self, others: Mapping[str, Floats]) -> HeadTargets:
+        """Return these targets followed by others, and by zeros for a head without others."""
+        number = len(next(iter(others.values())))
+        return HeadTargets({
+            head: np.concatenate([rows, others.get(head, np.zeros((number, rows.shape[1]), np.float32))])
+            for head, rows in self.by_head.items()
+        })  # fmt: skip
+
 
 def make_targets(
     faces: Faces,

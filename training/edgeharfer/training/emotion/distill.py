@@ -186,14 +186,28 @@ def distil(targets: HeadTargets, answers: Mapping[str, Floats], share: float) ->
             rows[:] = (1 - share) * rows + share * answers[head]
 
 
+@dataclass(frozen=True, eq=False)
+class UncertainTargets:
+    """Targets for faces with uncertain labels.
+
+    Attributes:
+        targets: Head -> targets (n, classes). Where the label does not count they are the answers, at their
+            share; zeros for a head without answers.
+        counted: Whether the label of each face counts, (n,).
+    """
+
+    targets: dict[str, Floats]
+    counted: NDArray[np.bool_]
+
+
 def uncertain_targets(
     labels: NDArray[np.int64],
     answers: Mapping[str, Floats],
     means: Mapping[str, Shares],
     share: float,
     lift: float,
-) -> dict[str, Floats]:
-    """Return targets for faces with uncertain labels.
+) -> UncertainTargets:
+    """Make targets for faces with uncertain labels.
 
     Args:
         labels: Indices into `ferplus.LABELS`, or NO_LABEL.
@@ -201,10 +215,6 @@ def uncertain_targets(
         means: Head -> shares of the classes in training.
         share: Share of the teachers' answers in the targets.
         lift: A label counts where a head finds it this many times as likely as on average.
-
-    Returns:
-        Head of `means` -> targets (n, classes). Where the label does not count they are the answers, at their
-        share; zeros for a head without answers.
     """
     row = np.arange(len(labels))
     lifts = np.zeros(len(labels))
@@ -219,7 +229,7 @@ def uncertain_targets(
         rows = share * answer
         rows[row[counts], labels[counts]] += 1 - share
         result[head] = np.asarray(rows, np.float32)
-    return result
+    return UncertainTargets(result, lifts >= lift)
 
 
 def sampling_chances(targets: HeadTargets, means: Mapping[str, Shares], power: float) -> Shares:
@@ -232,6 +242,12 @@ def sampling_chances(targets: HeadTargets, means: Mapping[str, Shares], power: f
     return np.asarray(weights / weights.sum())
 
 
+def with_more_chances(chances: Shares | None, number: int, more: int, share: float) -> Shares:
+    """Return the chances of `number` faces, or equal ones, and of `more` that are drawn in this share."""
+    of_faces = np.full(number, 1 / number) if chances is None else chances
+    return np.concatenate([(1 - share) * of_faces, np.full(more, share / more)])
+
+
 def class_shares(targets: HeadTargets, chances: Shares | None = None) -> dict[str, Shares]:
     """Return head -> shares of the classes, of all faces alike or as they are drawn."""
     found = {}
@@ -239,6 +255,33 @@ def class_shares(targets: HeadTargets, chances: Shares | None = None) -> dict[st
         total = (rows if chances is None else rows * chances[:, None]).sum(axis=0, dtype=np.float64)
         found[head] = np.maximum(total, 1e-9) / max(float(total.sum()), 1e-9)
     return found
+
+
+def bias_offsets(
+    targets: HeadTargets, answers: Mapping[str, Floats], means: Mapping[str, Shares], chances: Shares
+) -> dict[str, Floats]:
+    """Return head -> what its biases lack because faces of rare classes are drawn more often.
+
+    Labels are then more often of rare classes than a face of the same looks is in the data; teachers' answers
+    for a face are the same however often it is drawn. So the shares of the targets as drawn are compared with
+    those of the answers, or with `means` for a head without answers.
+
+    Args:
+        targets: Targets of all faces.
+        answers: Head -> the teachers' probabilities for them.
+        means: Head -> shares of the classes in the data.
+        chances: Chance of each face to be drawn.
+    """
+    weighed = {
+        head: rows * targets.by_head[head].sum(axis=1, keepdims=True)
+        for head, rows in answers.items()
+        if head in targets.by_head
+    }
+    expected = {**means, **class_shares(HeadTargets(weighed), chances)}
+    return {
+        head: np.log(expected[head] / taught).astype(np.float32)
+        for head, taught in class_shares(targets, chances).items()
+    }
 
 
 def correct_biases(model: keras.Model, offsets: Mapping[str, Floats]) -> None:

@@ -63,11 +63,14 @@ class EmotionRecipe:
             shows every face once an epoch. The biases of the heads are corrected for it after training.
         min_lift: An uncertain label counts where the teachers find it this many times as likely as on
             average.
+        blends: Number of faces made of two training faces (`blend.blend_faces`) that are added with the
+            teachers' answers alone.
+        blend_share: Chance that a face that is drawn is one of these.
         validation_share: Share of the training images held out to select the best epoch and the temperature.
         aligned_share: Share of training images cropped as at run time, not as in the data set.
         limit: Maximum number of training images, drawn at random; None uses all.
         drop_copies: Drop duplicates within the training split and of evaluation images.
-        provenance: Origin and terms of the initial weights, sentences for the model card.
+        provenance: Origin and terms of the initial weights and further faces, sentences for the model card.
         dtype: Keras dtype policy of the computation.
         seed: Seed of all random draws.
         mixup_epochs: Epochs of a phase after which it has neither mixup nor CutMix; None keeps them.
@@ -98,6 +101,8 @@ class EmotionRecipe:
     joined_share: float = 0.0
     sampling_power: float = 0.0
     min_lift: float = 1.5
+    blends: int = 0
+    blend_share: float = 0.5
     validation_share: float = 0.05
     aligned_share: float = 0.5
     limit: int | None = None

@@ -18,7 +18,7 @@ from edgeharfer.runtime.staging import write_json
 from edgeharfer.runtime.tasks.emotion import prior_ratio, reweight
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
-from edgeharfer.training.emotion.card import mean_recall, model_card
+from edgeharfer.training.emotion.card import describe_lessons, mean_recall, model_card
 from edgeharfer.training.emotion.data import TrainingData, make_targets, true_labels
 from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.sheets import write_mistakes_sheet
@@ -189,7 +189,7 @@ def save_run(
         "validation": len(prepared.validation),
         "votes": prepared.votes is not None,
         "dropped": prepared.facts["dropped"],
-        "provenance": recipe.provenance,
+        "provenance": (*recipe.provenance, *describe_lessons(prepared.facts)),
     }
     for result in heads:
         name = f"emotion-{result.head}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgeharfer.runtime.inference.manifest import InputSpec
 from edgeharfer.runtime.inference.preprocess import match_color, normalize, preprocess_images, resize
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.augment import augment, mix
+from edgeharfer.training.emotion.blend import blend_faces
 from edgeharfer.training.emotion.data import (
     HeadTargets,
     TrainingData,
@@ -26,6 +27,7 @@ from edgeharfer.training.emotion.data import (
 from edgeharfer.training.emotion.distill import (
     Shares,
     Teacher,
+    bias_offsets,
     class_shares,
     correct_biases,
     distil,
@@ -35,8 +37,9 @@ from edgeharfer.training.emotion.distill import (
     sampling_chances,
     teach,
     uncertain_targets,
+    with_more_chances,
 )
-from edgeharfer.training.emotion.faces import Faces
+from edgeharfer.training.emotion.faces import NO_LABEL, Faces
 from edgeharfer.training.emotion.networks import (
     add_l2,
     emotion_model,
@@ -133,6 +136,7 @@ def train_emotion(
     plain.set_weights(model.get_weights())
     correct_biases(plain, lessons.offsets)
     prepared.facts["teachers"] = [teacher.folder.name for teacher in teachers]
+    prepared.facts["further_faces"] = dict(lessons.counts)
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
     heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
     for result in heads:
@@ -194,7 +198,7 @@ def train_phase(
     folder.mkdir(exist_ok=True)
     if phase.frozen_epochs:
         set_backbone_trainable(model, not frozen)
-    steps = len(lessons.faces) // phase.batch * phase.epochs
+    steps = lessons.drawn // phase.batch * phase.epochs
     optimizer = make_optimizer(
         phase.optimizer, phase.learning_rate, phase.weight_decay, steps, phase.schedule
     )
@@ -203,13 +207,13 @@ def train_phase(
         loss=dict.fromkeys(model.output_names, make_loss(phase.focal_gamma)),
         metrics={head: ["categorical_accuracy"] for head in model.output_names},
     )
-    batches = make_batches(lessons.faces, lessons.targets, phase, spec, lessons.chances)
+    batches = make_batches(lessons, phase, spec)
     plan = TrainingPlan(
         phase.epochs,
         phase.ema,
         phase.patience,
         phase.plateau * (phase.schedule == "plateau"),
-        len(lessons.faces) // phase.batch,
+        lessons.drawn // phase.batch,
     )
     return fit(model, batches, validate, plan, folder, **options)
 
@@ -219,17 +223,21 @@ class Lessons:
     """What a network is taught.
 
     Attributes:
-        faces: Training faces and, at the end, those with uncertain labels and without.
+        faces: Training faces and, at the end, those with uncertain labels, without labels, and made of two.
         targets: Their targets.
+        drawn: Number of faces in an epoch.
+        counts: Number of further faces by kind: "uncertain", "counted" (those of which the label counts),
+            "unlabelled" and "blends".
         chances: Chance of each to be drawn; None shows each once an epoch.
-        offsets: Head -> what its biases lack for the shares of the training pictures, because faces are drawn
-            and taught in others.
+        offsets: Head -> what its biases lack, see `distill.bias_offsets`.
     """
 
     faces: Faces
     targets: HeadTargets
-    chances: Shares | None
-    offsets: Mapping[str, Floats]
+    drawn: int
+    counts: Mapping[str, int]
+    chances: Shares | None = None
+    offsets: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def make_lessons(
@@ -240,8 +248,10 @@ def make_lessons(
     Raises:
         ConfigError: A teacher is not a finished run, or there are further faces without one.
     """
-    if further and not teachers:
-        raise ConfigError("--uncertain and --unlabelled require --teacher RUN, whose answers are learned")
+    if (further or recipe.blends) and not teachers:
+        raise ConfigError(
+            "--uncertain, --unlabelled and blends require --teacher RUN, whose answers are learned"
+        )
     faces = prepared.train
     targets = make_targets(
         faces, prepared.votes, smoothing=recipe.label_smoothing, majority=recipe.majority,
@@ -250,6 +260,7 @@ def make_lessons(
     plain = class_shares(targets)
     join_labels(targets, faces.labels, recipe.joined_share)
     number = len(faces.labels)
+    counts = {"uncertain": 0, "counted": 0, "unlabelled": 0, "blends": recipe.blends}
     for more in further:
         faces = faces.with_more(more)
     answers = teach(teachers, faces.aligned) if teachers else {}
@@ -258,32 +269,42 @@ def make_lessons(
         labels = np.concatenate([more.labels for more in further])
         of_further = {head: rows[number:] for head, rows in answers.items()}
         added = uncertain_targets(labels, of_further, plain, recipe.distillation, recipe.min_lift)
-        targets = HeadTargets(
-            {head: np.concatenate([rows, added[head]]) for head, rows in targets.by_head.items()}
+        targets = targets.with_more(added.targets)
+        counts |= {
+            "uncertain": int((labels != NO_LABEL).sum()),
+            "counted": int(added.counted.sum()),
+            "unlabelled": int((labels == NO_LABEL).sum()),
+        }
+    drawn = len(faces.labels)
+    chances = sampling_chances(targets, plain, recipe.sampling_power) if recipe.sampling_power else None
+    if recipe.blends:
+        blended = blend_faces(
+            faces, recipe.blends, recipe.aligned_share, np.random.default_rng(recipe.seed), chances
         )
-    if not recipe.sampling_power:
-        chances, offsets = None, {}
-    else:
-        chances = sampling_chances(targets, plain, recipe.sampling_power)
-        taught = class_shares(targets, chances)
-        offsets = {head: np.log(plain[head] / taught[head]).astype(np.float32) for head in plain}
-    return Lessons(faces, targets, chances, offsets)
+        faces = faces.with_more(blended)
+        of_blends = teach(teachers, blended.aligned)
+        targets = targets.with_more(of_blends)
+        answers = {head: np.concatenate([rows, of_blends[head]]) for head, rows in answers.items()}
+        chances = with_more_chances(chances, drawn, recipe.blends, recipe.blend_share)
+    if chances is None:
+        return Lessons(faces, targets, drawn, counts)
+    offsets = bias_offsets(targets, answers, plain, chances)
+    return Lessons(faces, targets, drawn, counts, chances, offsets)
 
 
-def make_batches(
-    faces: Faces, targets: HeadTargets, recipe: EmotionRecipe, spec: InputSpec, chances: Shares | None = None
-) -> Callable[[int], Iterator[Any]]:
+def make_batches(lessons: Lessons, recipe: EmotionRecipe, spec: InputSpec) -> Callable[[int], Iterator[Any]]:
     """Return a function that yields the augmented batches of an epoch, determined by epoch and seed."""
+    faces = lessons.faces
 
     def batches(epoch: int) -> Iterator[tuple[Floats, dict[str, Floats]]]:
         rng = np.random.default_rng((recipe.seed, epoch))
         augmentation = recipe.augmentation
         if recipe.mixup_epochs is not None and epoch >= recipe.mixup_epochs:
             augmentation = replace(augmentation, mixup_probability=0, cutmix_probability=0)
-        if chances is None:
+        if lessons.chances is None:
             order = rng.permutation(len(faces))
         else:
-            order = rng.choice(len(faces), len(faces), p=chances)
+            order = rng.choice(len(faces), lessons.drawn, p=lessons.chances)
         for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
             index = order[start : start + recipe.batch]
             use_aligned = rng.random(len(index)) < recipe.aligned_share
@@ -293,7 +314,7 @@ def make_batches(
             )
             changed = [augment(to_input_format(picture, spec), augmentation, rng) for picture in pictures]
             x = normalize(np.stack(changed), spec)
-            y = targets.rows(index)
+            y = lessons.targets.rows(index)
             mix(x, y, augmentation, rng)
             yield x, y
 
