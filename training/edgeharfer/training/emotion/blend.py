@@ -1,9 +1,9 @@
 """Faces made of two, for the teachers to label.
 
 For the faces that they were trained on, teachers partly repeat the labels. For faces between these they
-answer with what they have learned in general (function matching; Beyer et al. 2022, "Knowledge distillation: A
-good teacher is patient and consistent"). The mixtures are those of mixup (Zhang et al. 2018) and, along a soft
-edge, of CutMix (Yun et al. 2019).
+answer with what they have learned in general (function matching; Beyer et al. 2022, "Knowledge
+distillation: A good teacher is patient and consistent"). The mixtures are those of mixup (Zhang et al.
+2018) and, along a soft edge, of CutMix (Yun et al. 2019).
 """
 
 from __future__ import annotations
