@@ -66,3 +66,31 @@ def test_optimizers_are_compared(data: Path, tmp_path: Path) -> None:
 def test_an_optimizer_that_is_none_is_refused(data: Path, tmp_path: Path) -> None:
     arguments = ["train", "emotion", "--data", str(data), "--out", str(tmp_path), "--compare", "sgd,nadam"]
     assert run_command(arguments) == 2
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "own.toml"
+    path.write_text('arch = "cnn4"\nprovenance = ["Of the recipe."]\n', encoding="utf-8")
+    return path
+
+
+def test_the_card_states_the_given_origin_of_the_data(
+    data: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(data, tmp_path, "--recipe", str(recipe), "--provenance", "Waves.", "--provenance", "Of a test.")
+    card = (tmp_path / "MODELCARD.emotion-fer7.md").read_text()
+    assert "\nWaves.\nOf a test.\n" in card
+    assert "Of the recipe." not in card
+    assert "--provenance" not in "".join(capsys.readouterr())
+
+
+def test_a_card_with_the_origin_of_the_recipe_is_announced(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "emotion", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
+    assert run_command([*arguments, "--recipe", str(recipe)]) != 0
+    assert "--provenance replaces it" in "".join(capsys.readouterr())
+    changes = ["--recipe", str(recipe), "--set", "provenance=['Waves.']"]
+    assert run_command([*arguments, *changes]) != 0
+    assert "--provenance" not in "".join(capsys.readouterr())

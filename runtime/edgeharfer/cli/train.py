@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,13 @@ def train() -> None:
 train.add_command(context)
 
 
+provenance_option = click.option(
+    "--provenance", multiple=True, metavar="TEXT",
+    help="Origin and licence of data and initial weights, for the model card; repeatable. "
+    "Default: the recipe's.",
+)  # fmt: skip
+
+
 def run_options(command: F) -> F:
     """Add the options of every training run."""
     for option in reversed([
@@ -49,9 +56,7 @@ def run_options(command: F) -> F:
                      help="Initial learning rate; default: the recipe's or the optimizer's."),
         click.option("--batch", type=click.IntRange(2), help="Batch size; default: the recipe's."),
         click.option("--seed", type=click.IntRange(0), help="Random seed; default: the recipe's."),
-        click.option("--provenance", multiple=True, metavar="TEXT",
-                     help="Origin and licence of data and initial weights, for the model card; repeatable. "
-                     "Default: the recipe's."),
+        provenance_option,
         click.option("--resume", is_flag=True, help="Resume the run in the output folder."),
     ]):  # fmt: skip
         command = option(command)
@@ -123,6 +128,7 @@ def emotion(
 
     detector = make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)
     wanted = make_recipe(EmotionRecipe, "emotion", recipe, drop_unset(settings), changes)
+    check_provenance(wanted.provenance, settings, changes)
 
     def train_one(one: EmotionRecipe, folder: Path) -> None:
         train_emotion(
@@ -198,6 +204,7 @@ def action(
         from edgeharfer.training.recipe import make_recipe
 
     wanted = make_recipe(ActionRecipe, "action", recipe, drop_unset(settings), changes)
+    check_provenance(wanted.provenance, settings, changes)
 
     def train_one(one: ActionRecipe, folder: Path) -> None:
         train_action(
@@ -256,6 +263,7 @@ def action(
 )
 @click.option("--epochs", type=click.IntRange(1), help="Number of epochs; default: the recipe's.")
 @click.option("--seed", type=click.IntRange(0), help="Random seed; default: the recipe's.")
+@provenance_option
 def joints(
     true_joints: Path,
     annotated: Path | None,
@@ -272,6 +280,7 @@ def joints(
         from edgeharfer.training.recipe import make_recipe
 
     wanted = make_recipe(JointRecipe, "joints", recipe, drop_unset(settings), changes)
+    check_provenance(wanted.provenance, settings, changes)
     train_joints(JointData(true_joints, annotated, background), out, wanted, report=echo)
     print_written(out)
 
@@ -301,6 +310,14 @@ def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path],
     compare_runs(wanted, train_with, out, report=echo)
 
 
+def check_provenance(stated: tuple[str, ...], settings: Mapping[str, Any], changes: tuple[str, ...]) -> None:
+    """Say so if the model card will name the data of the recipe, which may not be the data of this run."""
+    given = settings["provenance"] or any(change.startswith("provenance=") for change in changes)
+    if stated and not given:
+        echo("the model card will state the recipe's origin of data and weights: --provenance replaces it")
+
+
 def drop_unset(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that were given on the command line."""
-    return {name: value for name, value in settings.items() if value not in (None, ())}
+    """Return the settings that were given on the command line, tuples as the lists of TOML."""
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
