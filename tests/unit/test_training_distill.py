@@ -137,7 +137,7 @@ def test_lessons_correct_the_biases_for_what_was_drawn() -> None:
 
 def test_answers_of_teachers_need_no_correction_of_the_biases() -> None:
     labels = rows(7, *[0] * 90, *[1] * 10)
-    answers = np.tile(np.float32([0.9, 0.1, 0, 0, 0, 0, 0]), (100, 1))
+    answers = np.tile(np.array([0.9, 0.1, 0, 0, 0, 0, 0], np.float32), (100, 1))
     plain = class_shares(HeadTargets({"fer7": labels}))
     chances = sampling_chances(HeadTargets({"fer7": labels}), plain, 0.5)
     for share, taught in ((1.0, 0.1), (0.0, 0.25), (0.5, 0.175)):

@@ -76,20 +76,20 @@ def _draw(faces: Faces, index: int, aligned_share: float, rng: np.random.Generat
 
 
 def _standardise(face: Floats) -> Floats:
-    return (face - face.mean()) / max(float(face.std()), 1e-6)
+    return np.asarray((face - face.mean()) / max(float(face.std()), 1e-6), np.float32)
 
 
 def _upper_part(rng: np.random.Generator) -> Floats:
     """Return the weights of the upper face, (side, 1)."""
     edge, width = rng.uniform(*EDGES) * SIDE, rng.uniform(*SOFTNESS) * SIDE
-    return (1 / (1 + np.exp((np.arange(SIDE) - edge) / width)))[:, None].astype(np.float32)
+    return np.asarray(1 / (1 + np.exp((np.arange(SIDE) - edge) / width)), np.float32)[:, None]
 
 
 def _move(face: Floats, rng: np.random.Generator) -> Floats:
     centre = ((SIDE - 1) / 2, (SIDE - 1) / 2)
     angle, scale = rng.uniform(-ROTATION_DEG, ROTATION_DEG), 1 + rng.uniform(-ZOOM, ZOOM)
-    matrix = cv2.getRotationMatrix2D(centre, angle, scale)
-    matrix[:, 2] += rng.uniform(-SHIFT, SHIFT, 2) * SIDE
+    moved_by = rng.uniform(-SHIFT, SHIFT, 2) * SIDE
+    matrix = cv2.getRotationMatrix2D(centre, angle, scale) + np.column_stack([np.zeros((2, 2)), moved_by])
     moved = cv2.warpAffine(face.astype(np.float32), matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.float32)
 
