@@ -26,7 +26,9 @@ def is_running(pid: int) -> bool:
 
 
 def until_ended(pid: int) -> None:
-    """Wait until a process has ended."""
+    """Wait until a process has ended, for a minute at most."""
     clock = SystemClock()
+    latest_s = clock.monotonic() + 60
     while is_running(pid):
+        assert clock.monotonic() < latest_s, f"process {pid} goes on"
         clock.sleep(0.05)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgeharfer.training.emotion import blend
+from edgeharfer.training.emotion.augment import FaceAugmentation
 from edgeharfer.training.emotion.blend import blend_faces
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces
 
@@ -22,8 +23,7 @@ def faces() -> Faces:
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ZOOM", "ROTATION_DEG", "SHIFT"):
-        monkeypatch.setattr(blend, name, 0)
+    monkeypatch.setattr(blend, "MOVED", FaceAugmentation(flip_probability=0, rotation_deg=0, zoom=0, shift=0))
 
 
 def only(monkeypatch: pytest.MonkeyPatch, averaged: float, joined: float) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,6 +18,13 @@ from edgeharfer.cli.train_context import context
 from edgeharfer.training.action.networks import ACTION_NETWORKS
 from edgeharfer.training.emotion.networks import EMOTION_NETWORKS
 from edgeharfer.training.optimizers import LEARNING_RATES, SCHEDULES
+
+if TYPE_CHECKING:
+    from edgeharfer.training.action.recipe import ActionRecipe
+    from edgeharfer.training.emotion.recipe import EmotionRecipe
+    from edgeharfer.training.joints.recipe import JointRecipe
+
+R = TypeVar("R", "EmotionRecipe", "ActionRecipe", "JointRecipe")
 
 
 @click.group(cls=Group)
@@ -121,14 +128,12 @@ def emotion(
         from edgeharfer.training.emotion.distill import parse_teacher
         from edgeharfer.training.emotion.recipe import EmotionRecipe
         from edgeharfer.training.emotion.train import train_emotion
-        from edgeharfer.training.recipe import make_recipe
 
     from edgeharfer.runtime.faces import make_detector
     from edgeharfer.runtime.faces.portrait import MIN_PORTRAIT_SCORE
 
     detector = make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)
-    wanted = make_recipe(EmotionRecipe, "emotion", recipe, drop_unset(settings), changes)
-    check_provenance(wanted.provenance, settings, changes)
+    wanted = read_options(EmotionRecipe, "emotion", recipe, settings, changes)
 
     def train_one(one: EmotionRecipe, folder: Path) -> None:
         train_emotion(
@@ -201,10 +206,8 @@ def action(
         from edgeharfer.training.action.find import BackgroundSource
         from edgeharfer.training.action.recipe import ActionRecipe
         from edgeharfer.training.action.train import train_action
-        from edgeharfer.training.recipe import make_recipe
 
-    wanted = make_recipe(ActionRecipe, "action", recipe, drop_unset(settings), changes)
-    check_provenance(wanted.provenance, settings, changes)
+    wanted = read_options(ActionRecipe, "action", recipe, settings, changes)
 
     def train_one(one: ActionRecipe, folder: Path) -> None:
         train_action(
@@ -277,10 +280,8 @@ def joints(
     with needs_extra("train"):
         from edgeharfer.training.joints.recipe import JointRecipe
         from edgeharfer.training.joints.run import JointData, train_joints
-        from edgeharfer.training.recipe import make_recipe
 
-    wanted = make_recipe(JointRecipe, "joints", recipe, drop_unset(settings), changes)
-    check_provenance(wanted.provenance, settings, changes)
+    wanted = read_options(JointRecipe, "joints", recipe, settings, changes)
     train_joints(JointData(true_joints, annotated, background), out, wanted, report=echo)
     print_written(out)
 
@@ -310,14 +311,19 @@ def compare_optimizers(names: str, recipe: Any, train_one: Callable[[Any, Path],
     compare_runs(wanted, train_with, out, report=echo)
 
 
-def check_provenance(stated: tuple[str, ...], settings: Mapping[str, Any], changes: tuple[str, ...]) -> None:
-    """Say so if the model card will name the data of the recipe, which may not be the data of this run."""
-    given = settings["provenance"] or any(change.startswith("provenance=") for change in changes)
-    if stated and not given:
-        echo("the model card will state the recipe's origin of data and weights: --provenance replaces it")
+def read_options(
+    kind: type[R], task: str, recipe: str | None, settings: Mapping[str, Any], changes: Sequence[str]
+) -> R:
+    """Build a recipe from its name or file, the options that were given, and `--set`.
 
+    Says so if the model card will name the data of the recipe, which may not be the data of this run.
+    """
+    from edgeharfer.training.recipe import make_recipe, parse_change
 
-def drop_unset(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that were given on the command line, tuples as the lists of TOML."""
     given = {name: value for name, value in settings.items() if value not in (None, ())}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    wanted = make_recipe(kind, task, recipe, given, changes)
+    stated = "provenance" in given or any("provenance" in parse_change(change) for change in changes)
+    if wanted.provenance and not stated:
+        echo("the model card will state the recipe's origin of data and weights: --provenance replaces it")
+    return wanted

@@ -8,11 +8,12 @@ distillation: A good teacher is patient and consistent"). The mixtures are those
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.runtime.inference.preprocess import standardize
 from edgeharfer.runtime.types import Floats, Image
+from edgeharfer.training.emotion.augment import FaceAugmentation, warp
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces
 from edgeharfer.training.emotion.kaggle import SIDE
 
@@ -25,8 +26,8 @@ EDGES = (18 / 48, 32 / 48)
 """Range of the height at which two faces are joined, between eyes and mouth, as a fraction of the side."""
 SOFTNESS = (0.7 / 48, 2 / 48)
 """Range of the width of that edge, as a fraction of the side."""
-ZOOM, ROTATION_DEG, SHIFT = 0.1, 9.0, 2.5 / 48
-"""Largest change of scale as a fraction, rotation and shift as a fraction of the side, of the result."""
+MOVED = FaceAugmentation(flip_probability=0, rotation_deg=9, zoom=0.1, shift=2.5 / 48)
+"""How far the result is rotated, scaled and shifted."""
 MEAN, DEVIATION = 126, 52
 """Brightness and contrast of the result, of 255."""
 
@@ -63,36 +64,26 @@ def blend_faces(
             mixed = upper * first + (1 - upper) * second
         else:
             mixed = first
-        pictures[at] = _to_picture(_move(mixed, rng))
-    names = [f"blend {number}" for number in range(number)]
+        picture = np.clip(MEAN + DEVIATION * _standardised(mixed), 0, 255).astype(np.uint8)
+        pictures[at] = warp(picture, MOVED, rng)
+    names = [f"blend {i}" for i in range(number)]
     return Faces(names, pictures, np.full(number, NO_LABEL, np.int64), pictures)
 
 
 def _draw(faces: Faces, index: int, aligned_share: float, rng: np.random.Generator) -> Floats:
     """Return a face, standardised, and in half of the draws mirrored."""
     face = (faces.aligned if rng.random() < aligned_share else faces.pictures)[index]
-    standardised = _standardise(face.astype(np.float32))
+    standardised = _standardised(face)
     return standardised[:, ::-1] if rng.random() < 0.5 else standardised
 
 
-def _standardise(face: Floats) -> Floats:
-    return np.asarray((face - face.mean()) / max(float(face.std()), 1e-6), np.float32)
+def _standardised(face: Image | Floats) -> Floats:
+    result = np.array(face, np.float32)[..., None]
+    standardize(result)
+    return result[..., 0]
 
 
 def _upper_part(rng: np.random.Generator) -> Floats:
     """Return the weights of the upper face, (side, 1)."""
     edge, width = rng.uniform(*EDGES) * SIDE, rng.uniform(*SOFTNESS) * SIDE
     return np.asarray(1 / (1 + np.exp((np.arange(SIDE) - edge) / width)), np.float32)[:, None]
-
-
-def _move(face: Floats, rng: np.random.Generator) -> Floats:
-    centre = ((SIDE - 1) / 2, (SIDE - 1) / 2)
-    angle, scale = rng.uniform(-ROTATION_DEG, ROTATION_DEG), 1 + rng.uniform(-ZOOM, ZOOM)
-    moved_by = rng.uniform(-SHIFT, SHIFT, 2) * SIDE
-    matrix = cv2.getRotationMatrix2D(centre, angle, scale) + np.column_stack([np.zeros((2, 2)), moved_by])
-    moved = cv2.warpAffine(face.astype(np.float32), matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.float32)
-
-
-def _to_picture(face: Floats) -> Image:
-    return np.clip(MEAN + DEVIATION * _standardise(face), 0, 255).astype(np.uint8)

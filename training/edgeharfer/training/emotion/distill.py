@@ -217,19 +217,20 @@ def uncertain_targets(
         lift: A label counts where a head finds it this many times as likely as on average.
     """
     row = np.arange(len(labels))
-    lifts = np.zeros(len(labels))
+    lifts = np.full(len(labels), -np.inf)
     classed = {head: (labels != NO_LABEL) & (labels < answer.shape[1]) for head, answer in answers.items()}
     for head, answer in answers.items():
         known = classed[head]
         likely = answer[row[known], labels[known]] / means[head][labels[known]]
         lifts[known] = np.maximum(lifts[known], likely)
+    counted = lifts >= lift
     result = {head: np.zeros((len(labels), len(shares)), np.float32) for head, shares in means.items()}
     for head, answer in answers.items():
-        counts = (lifts >= lift) & classed[head]
+        counts = counted & classed[head]
         rows = share * answer
         rows[row[counts], labels[counts]] += 1 - share
         result[head] = np.asarray(rows, np.float32)
-    return UncertainTargets(result, lifts >= lift)
+    return UncertainTargets(result, counted)
 
 
 def sampling_chances(targets: HeadTargets, means: Mapping[str, Shares], power: float) -> Shares:
