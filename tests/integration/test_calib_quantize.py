@@ -231,6 +231,23 @@ def test_the_layers_that_suffer_are_found(tmp_path: Path, package: Package, data
     assert 0 < errors[0] < 0.1
 
 
+def test_scores_stay_in_floats(package: Package, data: Path) -> None:
+    """Eight bits for all scores, between the smallest and the largest of any class, change labels."""
+    import onnx
+
+    calibration = open_calibration_source(package.manifest, data).calibration(16, 1)
+    quantizer = StaticQuantizer(
+        package.read("model"), "model", lambda: batches(calibration.pictures, package.manifest)
+    )
+    graph = onnx.load_from_string(quantizer.quantized(Recipe(CALIBRATORS[0])).data).graph
+    (last,) = (node for node in graph.node if graph.output[0].name in node.output)
+    assert last.op_type in ("Gemm", "MatMul", "Softmax")
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    assert {makers.get(name) for name in last.input[:2]} == {"DequantizeLinear"}
+    read = {name for node in graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= read
+
+
 def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> None:
     import onnx
 

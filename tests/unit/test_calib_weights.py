@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 import tiny_patterns
 from edgeharfer.calib.graphs import StaticQuantizer, dynamic_int8
-from edgeharfer.calib.recipes import CALIBRATORS, Recipe, Weights
-from edgeharfer.calib.weights import exact_scales
+from edgeharfer.calib.recipes import CALIBRATORS, Recipe
+from edgeharfer.calib.weights import Weights, exact_scales, weight_matrices
 from edgeharfer.runtime.inference.graph import Graph
 
 LARGEST = 2**15 - 1
@@ -47,13 +47,33 @@ def test_a_quantized_graph_has_such_weights(weights: Weights, saturates: bool) -
     made = StaticQuantizer(graph, "model", lambda: iter([picture.astype(np.float32)])).quantized(
         Recipe(CALIBRATORS[0], weights=weights)
     )
-    tensors = {
-        one.name: onnx.numpy_helper.to_array(one)
-        for one in onnx.load_from_string(made.data).graph.initializer
-    }
-    (integers,) = (one for one in tensors.values() if one.shape == (4, 8, 3, 3))
-    rows = np.moveaxis(integers, 1, -1).reshape(4, -1).astype(np.int64)
-    assert bool((np.abs(sums_of_pairs(rows)) > LARGEST).any()) is saturates
+    tensors = [onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(made.data).graph.initializer]
+    kernels = [one for one in tensors if one.ndim == 4]
+    assert [one.shape for one in kernels] == [(8, 1, 3, 3), (4, 8, 3, 3)]
+    largest = [
+        np.abs(sums_of_pairs(np.moveaxis(one, 1, -1).reshape(len(one), -1).astype(np.int64))).max()
+        for one in kernels
+    ]
+    assert bool(max(largest) > LARGEST) is saturates
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups", "in_pairs"),
+    [((4, 1, 3, 3), 1, True), ((4, 1, 3, 3), 4, False), ((4, 1, 3, 3), 2, True), ((4, 2, 3, 3), 2, True)],
+)
+def test_only_products_of_depthwise_convolutions_are_not_added_in_pairs(
+    shape: tuple[int, ...], groups: int, in_pairs: bool
+) -> None:
+    """ONNX Runtime has a kernel of its own for one input and one output channel in each group."""
+    import onnx
+
+    weights = onnx.numpy_helper.from_array(np.ones(shape, np.float32), "w")
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], group=groups)
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "one", [], [], [weights]))
+    (matrix,) = weight_matrices(model)
+    assert matrix.in_pairs is in_pairs
+    np.testing.assert_allclose(matrix.scales("full"), 1 / 127)
+    np.testing.assert_allclose(matrix.scales("exact"), (2 if in_pairs else 1) / 127)
 
 
 def test_dynamic_weights_have_seven_bits() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from edgeharfer.calib import tools
 from edgeharfer.calib.recipes import Calibrator, Recipe
-from edgeharfer.calib.weights import exact_overrides
+from edgeharfer.calib.rounding import InputMoments, round_weights
+from edgeharfer.calib.weights import WeightMatrix, Weights, scale_overrides, weight_matrices
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
+from edgeharfer.runtime.inference.session import make_session
 from edgeharfer.runtime.progress import with_progress
 from edgeharfer.runtime.types import Floats
 
@@ -52,6 +56,8 @@ class StaticQuantizer:
         self._batches = batches
         self._ranges: dict[tuple[Calibrator, str], Any] = {}
         self._model = _prepared(graph, role)
+        self._matrices = list(weight_matrices(self._model))
+        self._rounded: dict[Weights, dict[str, tuple[Floats, list[dict[str, Any]]]]] = {}
 
     @property
     def original(self) -> Graph:
@@ -68,7 +74,8 @@ class StaticQuantizer:
         onnx_type = tools.load("onnxruntime.quantization").QuantType
         quantizer_of = tools.load("onnxruntime.quantization.qdq_quantizer").QDQQuantizer
         for_cpu = recipe.target == "cpu"
-        model = _copy(self._model)
+        floats = {layer for role, layer in recipe.in_floats if role == self.role}
+        model, overrides = self._with_rounded_weights(recipe, set(only or self.layers) - floats)
         with tools.quiet():
             quantizer = quantizer_of(
                 model,
@@ -78,18 +85,44 @@ class StaticQuantizer:
                 activation_qType=onnx_type.QUInt8 if for_cpu else onnx_type.QInt8,
                 tensors_range=self._measured(recipe),
                 nodes_to_quantize=list(only),
-                nodes_to_exclude=[layer for role, layer in recipe.in_floats if role == self.role],
+                nodes_to_exclude=sorted(floats),
                 op_types_to_quantize=_cpu_ops() if for_cpu else list(_TENSORRT_OPS),
-                extra_options=self._options(recipe),
+                extra_options={"TensorQuantOverrides": overrides, **({} if for_cpu else _TENSORRT_OPTIONS)},
             )
             quantizer.quantize_model()
+            if for_cpu:
+                _keep_float_scores(quantizer.model.model)
             quantizer.model.topological_sort()
         return Graph.scan(_bytes(quantizer.model.model), self.role)
 
-    def _options(self, recipe: Recipe) -> dict[str, Any]:
-        if recipe.target == "tensorrt":
-            return dict(_TENSORRT_OPTIONS)
-        return {"TensorQuantOverrides": exact_overrides(self._model)} if recipe.weights == "exact" else {}
+    def _with_rounded_weights(
+        self, recipe: Recipe, layers: Set[str]
+    ) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
+        """Return the model with weights of these layers that 8 bits represent, and their scales."""
+        if recipe.weights not in self._rounded:
+            self._rounded[recipe.weights] = {
+                one.tensor: self._round(one, recipe.weights) for one in self._matrices
+            }
+        rounded = self._rounded[recipe.weights]
+        chosen = {one.tensor for one in self._matrices if one.node.name in layers}
+        model = _copy(self._model)
+        from_array = tools.load("onnx").numpy_helper.from_array
+        for tensor in model.graph.initializer:
+            if tensor.name in chosen:
+                tensor.CopyFrom(from_array(rounded[tensor.name][0], tensor.name))
+        return model, {name: rounded[name][1] for name in sorted(chosen)}
+
+    def _round(self, matrix: WeightMatrix, weights: Weights) -> tuple[Floats, list[dict[str, Any]]]:
+        scales = matrix.scales(weights)
+        by_row = scales.reshape(matrix.rows.shape[:2])
+        integers = round_weights(
+            matrix.rows, by_row, self._moments.of(matrix), in_pairs=weights == "exact" and matrix.in_pairs
+        )
+        return matrix.to_tensor(integers * by_row[..., None]), scale_overrides(matrix, scales)
+
+    @cached_property
+    def _moments(self) -> InputMoments:
+        return _input_moments(self._model, self._batches(), self._matrices, self.role)
 
     def _measured(self, recipe: Recipe) -> Any:
         key = recipe.calibrator, recipe.target
@@ -156,6 +189,50 @@ def _ranges(model: Any, batches: Iterator[Floats], recipe: Recipe, name: str) ->
             return calibrator.compute_data()
         except Exception as error:  # The calibrators raise many types for values that are not finite.
             raise ModelError(f"{name}: cannot be calibrated: {error}") from error
+
+
+def _input_moments(
+    model: Any, batches: Iterator[Floats], matrices: Sequence[WeightMatrix], name: str
+) -> InputMoments:
+    """Run a model on the calibration set and collect the inputs of its layers."""
+    moments = InputMoments(matrices)
+    fed = model.graph.input[0].name
+    probed = _copy(model)
+    del probed.graph.output[:]
+    float32 = tools.load("onnx").TensorProto.FLOAT
+    make_output = tools.load("onnx").helper.make_tensor_value_info
+    probed.graph.output.extend(make_output(one, float32, None) for one in moments.tensors if one != fed)
+    session = make_session(Graph.scan(_bytes(probed), name))
+    for batch in with_progress(batches, f"measuring inputs of layers of the {name}"):
+        moments.add({fed: batch, **session.run({fed: batch})})
+    return moments
+
+
+def _keep_float_scores(model: Any) -> None:
+    """Leave matrix products in floats if nothing quantized reads them.
+
+    Eight bits for all values between the smallest and the largest score change labels and save no time.
+    """
+    graph = model.graph
+    readers: dict[str, list[Any]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    removed = []
+    for node in (one for one in graph.node if one.op_type in ("Gemm", "MatMul")):
+        pair = readers[node.output[0]]
+        pair = [*pair, *readers[pair[0].output[0]]] if len(pair) == 1 else []
+        if [one.op_type for one in pair] != ["QuantizeLinear", "DequantizeLinear"]:
+            continue
+        result = pair[1].output[0]
+        if all(one.op_type in _IN_FLOATS for one in readers[result]):
+            node.output[0] = result
+            removed += pair
+    for node in removed:
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [one for one in graph.initializer if one.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 class _Reader:

@@ -17,8 +17,9 @@ from edgeharfer.calib.data import BATCH, CalibrationData, EvaluationData, batche
 from edgeharfer.calib.graphs import CONVOLUTIONS, RECURRENT, WEIGHTED, StaticQuantizer, dynamic_int8
 from edgeharfer.calib.guard import AccuracyFigures, AccuracyLimits, AccuracyLoss, accuracy_loss
 from edgeharfer.calib.latency import THREAD_TIME, WALL_TIME, median_ms
-from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target, Weights
+from edgeharfer.calib.recipes import CALIBRATORS, EXCLUSIONS, Recipe, Target
 from edgeharfer.calib.scoring import Models, Scorer, layer_errors, output_error, run_pictures
+from edgeharfer.calib.weights import Weights
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.backend import Backend
 from edgeharfer.runtime.inference.graph import Graph

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgeharfer.calib.weights import Weights
+
 Target = Literal["cpu", "tensorrt"]
 TARGETS: tuple[Target, ...] = ("cpu", "tensorrt")
-
-Weights = Literal["exact", "full"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Scales of 8-bit weights with which 8-bit products are exact on every processor.
+"""Weights as matrices, and 8-bit scales with which products are exact on every processor.
 
 x86 processors without VNNI (AVX-512 VNNI or AVX-VNNI) multiply unsigned activations with signed weights by
 VPMADDUBSW, which adds the products of two neighbouring inputs and saturates the sum to 16 bits (Intel 64 and
@@ -10,15 +10,85 @@ sum of two of its neighbouring weights requires it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from edgeharfer.calib import tools
 from edgeharfer.runtime.types import Floats
 
+Weights = Literal["exact", "full"]
+
 LIMIT = 127
 """Largest weight and largest sum of two neighbouring ones; rounded, a sum of 128, times 255, fits 16 bits."""
+PAIR_LIMIT = LIMIT + 1
+"""Largest sum of two neighbouring weights after rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class WeightMatrix:
+    """Weights of a layer in the order of ONNX Runtime's matrix products.
+
+    Attributes:
+        node: The layer, a Conv, Gemm or MatMul.
+        tensor: Name of its weights.
+        shape: Shape of that tensor.
+        rows: The weights of each output channel, (groups, channels of a group, inputs); inputs of a
+            convolution are taps x channels.
+    """
+
+    node: Any
+    tensor: str
+    shape: tuple[int, ...]
+    rows: Floats
+
+    @property
+    def axis(self) -> int:
+        """Axis of the output channels in the tensor."""
+        return 0 if self.node.op_type == "Conv" or _is_transposed(self.node) else 1
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether products are added in pairs; those of depthwise convolutions are added in 32 bits."""
+        is_depthwise = self.node.op_type == "Conv" and self.shape[1] == self.rows.shape[1] == 1
+        return not is_depthwise
+
+    def scales(self, weights: Weights) -> Floats:
+        """Return the scale of each output channel, float32 (channels,)."""
+        rows = self.rows.reshape(-1, self.rows.shape[-1])
+        if weights == "exact" and self.in_pairs:
+            return exact_scales(rows)
+        return _scales(np.abs(rows).max(axis=1))
+
+    def to_tensor(self, rows: Floats) -> Floats:
+        """Return other weights in the form of the tensor."""
+        if self.node.op_type != "Conv":
+            return np.ascontiguousarray(rows[0] if self.axis == 0 else rows[0].T)
+        channels, inputs, *kernel = self.shape
+        return np.ascontiguousarray(np.moveaxis(rows.reshape(channels, *kernel, inputs), -1, 1))
+
+
+def weight_matrices(model: Any) -> Iterator[WeightMatrix]:
+    """Yield the layers of a model whose weights are constants."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
+            continue
+        weights = tools.load("onnx").numpy_helper.to_array(constants[node.input[1]])
+        if node.op_type == "Conv":
+            rows = np.moveaxis(weights, 1, -1).reshape(attribute(node, "group", 1), -1, weights[0].size)
+        elif weights.ndim == 2:
+            rows = (weights if _is_transposed(node) else weights.T)[None]
+        else:
+            continue
+        yield WeightMatrix(node, node.input[1], weights.shape, rows)
+
+
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """Return an attribute of a node, or the default of its operator."""
+    read = tools.load("onnx").helper.get_attribute_value
+    return next((read(one) for one in node.attribute if one.name == name), default)
 
 
 def exact_scales(rows: Floats) -> Floats:
@@ -32,35 +102,19 @@ def exact_scales(rows: Floats) -> Floats:
     """
     padded = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
     pairs = padded[:, ::2] + padded[:, 1::2]
-    largest = np.maximum(np.abs(rows).max(axis=1), np.abs(pairs).max(axis=1))
+    return _scales(np.maximum(np.abs(rows).max(axis=1), np.abs(pairs).max(axis=1)))
+
+
+def scale_overrides(matrix: WeightMatrix, scales: Floats) -> list[dict[str, Any]]:
+    """Return the option `TensorQuantOverrides` of ONNX Runtime's quantizer for a layer's weights."""
+    int8 = tools.load("onnxruntime.quantization").QuantType.QInt8
+    common = {"axis": matrix.axis, "zero_point": np.array(0, np.int8), "quant_type": int8}
+    return [{**common, "scale": scale} for scale in scales]
+
+
+def _scales(largest: Floats) -> Floats:
     return np.where(largest > 0, largest / LIMIT, 1).astype(np.float32)
 
 
-def exact_overrides(model: Any) -> dict[str, list[dict[str, Any]]]:
-    """Return the option `TensorQuantOverrides` of ONNX Runtime's quantizer for the weights of a graph.
-
-    Depthwise convolutions are left out: ONNX Runtime adds their products in 32 bits.
-    """
-    int8 = tools.load("onnxruntime.quantization").QuantType.QInt8
-    return {
-        name: [
-            {"axis": axis, "scale": scale, "zero_point": np.array(0, np.int8), "quant_type": int8}
-            for scale in exact_scales(rows)
-        ]
-        for name, axis, rows in _weights(model)
-    }
-
-
-def _weights(model: Any) -> Iterator[tuple[str, int, Floats]]:
-    """Yield name, channel axis and rows of the weights whose products are added in pairs."""
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
-            continue
-        weights = tools.load("onnx").numpy_helper.to_array(constants[node.input[1]])
-        if node.op_type == "Conv":
-            if weights.shape[1] > 1:
-                yield node.input[1], 0, np.moveaxis(weights, 1, -1).reshape(len(weights), -1)
-        elif weights.ndim == 2:
-            transposed = any(one.name == "transB" and one.i for one in node.attribute)
-            yield node.input[1], 0 if transposed else 1, weights if transposed else weights.T
+def _is_transposed(node: Any) -> bool:
+    return node.op_type == "Gemm" and bool(attribute(node, "transB", 0))
