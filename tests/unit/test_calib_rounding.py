@@ -10,6 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeharfer.calib import rounding
+from edgeharfer.calib.graphs import StaticQuantizer
+from edgeharfer.calib.recipes import CALIBRATORS, Recipe
 from edgeharfer.calib.rounding import InputMoments, round_weights
 from edgeharfer.calib.weights import PAIR_LIMIT, WeightMatrix, exact_scales, weight_matrices
 from edgeharfer.runtime.inference.graph import Graph
@@ -123,7 +125,7 @@ def test_outputs_of_other_data_change_less_than_with_the_nearest_integers() -> N
         rounded = round_weights(matrix.rows, scales, known, in_pairs=True)[0] * scales[0][:, None]
         return float(np.mean(((rounded - weights) @ samples[1000:].T) ** 2))
 
-    assert error(moments.of(matrix)) < 0.2 * error(None)
+    assert error(moments.corrections(matrix)) < 0.2 * error(None)
 
 
 @pytest.mark.parametrize("inputs", [1, 7, 64, 300])
@@ -131,7 +133,7 @@ def test_integers_stay_within_their_limits(inputs: int) -> None:
     samples, weights = correlated(inputs, 1000)
     weights[0] = np.abs(weights[0])
     matrix, moments = layer_of(weights, samples)
-    given = moments.of(matrix)
+    given = moments.corrections(matrix)
     integers = round_weights(matrix.rows, exact_scales(weights)[None], given, in_pairs=True)[0].astype(int)
     assert np.abs(integers).max() <= 127
     padded = np.pad(integers, ((0, 0), (0, inputs % 2)))
@@ -146,7 +148,7 @@ def test_weights_that_eight_bits_represent_do_not_change() -> None:
     integers[:, 0] = 127
     scales = np.random.default_rng(2).random((1, 16)).astype(np.float32) + 0.1
     matrix, moments = layer_of((integers * scales[0][:, None]).astype(np.float32), samples)
-    found = round_weights(matrix.rows, scales, moments.of(matrix), in_pairs=False)
+    found = round_weights(matrix.rows, scales, moments.corrections(matrix), in_pairs=False)
     np.testing.assert_array_equal(found[0], integers)
 
 
@@ -154,22 +156,21 @@ def test_the_size_of_blocks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> 
     samples, weights = correlated(50, 1000)
     matrix, moments = layer_of(weights, samples)
     scales = exact_scales(weights)[None]
-    wanted = round_weights(matrix.rows, scales, moments.of(matrix), in_pairs=True)
+    wanted = round_weights(matrix.rows, scales, moments.corrections(matrix), in_pairs=True)
     monkeypatch.setattr(rounding, "BLOCK", 7)
     np.testing.assert_array_equal(
-        round_weights(matrix.rows, scales, moments.of(matrix), in_pairs=True), wanted
+        round_weights(matrix.rows, scales, moments.corrections(matrix), in_pairs=True), wanted
     )
 
 
 def test_correlations_of_few_samples_count_less() -> None:
     def correlation(count: int) -> float:
-        samples, weights = correlated(8, count)
-        matrix, moments = layer_of(weights, samples)
-        found = moments.of(matrix)
-        assert found is not None
-        real = samples.astype(np.float64).T @ samples / count
-        np.testing.assert_allclose(np.diag(found[0]), np.diag(real))
-        return float(found[0][0, 1] / real[0, 1])
+        samples = correlated(8, count)[0].astype(np.float64)
+        sums = samples.T @ samples
+        found = rounding.second_moments(sums[None], count)[0]
+        damping = 0.01 * np.trace(sums) / count / 8
+        np.testing.assert_allclose(np.diag(found), np.diag(sums) / count + damping)
+        return float(found[0, 1] / sums[0, 1] * count)
 
     assert correlation(8) == pytest.approx(0.5)
     assert correlation(792) == pytest.approx(0.99)
@@ -184,7 +185,7 @@ def test_layers_whose_inputs_are_unknown_are_rounded_to_the_nearest(monkeypatch:
     monkeypatch.undo()
     infinite = InputMoments([matrix])
     infinite.add({"x": np.full((1, 8), np.inf, np.float32)})
-    assert infinite.of(matrix) is None
+    assert infinite.corrections(matrix) is None
     scales = exact_scales(weights)[None]
     np.testing.assert_array_equal(
         round_weights(matrix.rows, scales, None, in_pairs=True)[0], np.round(weights / scales[0][:, None])
@@ -196,6 +197,23 @@ def test_inputs_that_are_always_zero_are_harmless() -> None:
     matrix, moments = layer_of(weights, 0 * samples)
     scales = exact_scales(weights)[None]
     np.testing.assert_array_equal(
-        round_weights(matrix.rows, scales, moments.of(matrix), in_pairs=True),
+        round_weights(matrix.rows, scales, moments.corrections(matrix), in_pairs=True),
         round_weights(matrix.rows, scales, None, in_pairs=True),
     )
+
+
+def test_a_layer_that_reads_the_input_of_the_graph_is_rounded_too() -> None:
+    samples, weights = correlated(32, 2000)
+    model, wanted = one_layer("MatMul", np.ascontiguousarray(weights.T), samples, {})
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    quantizer = StaticQuantizer(
+        Graph.scan(model.SerializeToString()), "model", lambda: iter(np.split(samples[:1000], 10))
+    )
+    rounded, overrides = quantizer._with_rounded_weights(Recipe(CALIBRATORS[0]), {"layer"})
+    assert list(overrides) == ["w"]
+    given = numpy_helper.to_array(rounded.graph.initializer[0])
+    scales = exact_scales(weights)
+    nearest = (np.round(weights / scales[:, None]) * scales[:, None]).T
+    errors = [np.mean((samples[1000:] @ one - wanted[1000:]) ** 2) for one in (given, nearest)]
+    assert errors[0] < 0.3 * errors[1]
+    assert quantizer.quantized(Recipe(CALIBRATORS[0])).info.nodes["MatMul"] == 1

@@ -116,7 +116,10 @@ class StaticQuantizer:
         scales = matrix.scales(weights)
         by_row = scales.reshape(matrix.rows.shape[:2])
         integers = round_weights(
-            matrix.rows, by_row, self._moments.of(matrix), in_pairs=weights == "exact" and matrix.in_pairs
+            matrix.rows,
+            by_row,
+            self._moments.corrections(matrix),
+            in_pairs=weights == "exact" and matrix.in_pairs,
         )
         return matrix.to_tensor(integers * by_row[..., None]), scale_overrides(matrix, scales)
 
@@ -198,10 +201,11 @@ def _input_moments(
     moments = InputMoments(matrices)
     fed = model.graph.input[0].name
     probed = _copy(model)
-    del probed.graph.output[:]
-    float32 = tools.load("onnx").TensorProto.FLOAT
-    make_output = tools.load("onnx").helper.make_tensor_value_info
-    probed.graph.output.extend(make_output(one, float32, None) for one in moments.tensors if one != fed)
+    onnx = tools.load("onnx")
+    probed.graph.output.extend(
+        onnx.helper.make_tensor_value_info(one, onnx.TensorProto.FLOAT, None)
+        for one in sorted(set(moments.tensors) - {fed} - {output.name for output in model.graph.output})
+    )
     session = make_session(Graph.scan(_bytes(probed), name))
     for batch in with_progress(batches, f"measuring inputs of layers of the {name}"):
         moments.add({fed: batch, **session.run({fed: batch})})

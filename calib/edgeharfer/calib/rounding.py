@@ -45,6 +45,7 @@ class InputMoments:
         ]
         self._sums: dict[str, Moments] = {}
         self._counts: dict[str, int] = {}
+        self._corrections: dict[str, Moments] = {}
 
     @property
     def tensors(self) -> list[str]:
@@ -58,36 +59,49 @@ class InputMoments:
             self._sums[one.tensor] = self._sums.get(one.tensor, 0) + rows.transpose(0, 2, 1) @ rows
             self._counts[one.tensor] = self._counts.get(one.tensor, 0) + rows.shape[1]
 
-    def of(self, matrix: WeightMatrix) -> Moments | None:
-        """Return the moments of a layer's inputs, (groups, inputs, inputs); None if they are not known.
+    def corrections(self, matrix: WeightMatrix) -> Moments | None:
+        """Return the upper Cholesky factors of the inverse of the moments, (groups, inputs, inputs).
 
-        The fewer samples there are for the number of inputs, the more correlations are reduced: those that
-        only a few samples show are not those of other data.
+        They are None if the moments are not known, and replace the sums in memory.
         """
-        if (sums := self._sums.get(matrix.tensor)) is None or not np.isfinite(sums).all():
-            return None
-        count, inputs = self._counts[matrix.tensor], sums.shape[-1]
-        kept = count / (count + inputs)
-        own = np.eye(inputs)
-        return np.asarray((kept + (1 - kept) * own) * sums / count)
+        if (sums := self._sums.pop(matrix.tensor, None)) is not None and np.isfinite(sums).all():
+            moments = second_moments(sums, self._counts[matrix.tensor])
+            self._corrections[matrix.tensor] = np.linalg.cholesky(np.linalg.inv(moments)).transpose(0, 2, 1)
+        return self._corrections.get(matrix.tensor)
+
+
+def second_moments(sums: Moments, count: int) -> Moments:
+    """Return regular second moments of some inputs.
+
+    The fewer samples there are for the number of inputs, the more correlations are reduced: those that only
+    a few samples show are not those of other data.
+
+    Args:
+        sums: Sums of the products of each two inputs, (groups, inputs, inputs).
+        count: Number of samples.
+    """
+    inputs = sums.shape[-1]
+    kept, own = count / (count + inputs), np.eye(inputs)
+    moments = (kept + (1 - kept) * own) * sums / count
+    mean = np.einsum("gii->g", moments) / inputs
+    return np.asarray(moments + own * np.maximum(DAMPING * mean, np.finfo(np.float32).tiny)[:, None, None])
 
 
 def round_weights(
-    rows: Floats, scales: Floats, moments: Moments | None, *, in_pairs: bool
+    rows: Floats, scales: Floats, corrections: Moments | None, *, in_pairs: bool
 ) -> NDArray[np.int8]:
     """Round weights to integers.
 
     Args:
         rows: Weights of each output channel, (groups, channels, inputs).
         scales: Scale of each channel, (groups, channels).
-        moments: Second moments of the inputs, (groups, inputs, inputs); without, to the nearest integer.
+        corrections: See `InputMoments.corrections`; without, to the nearest integer.
         in_pairs: Keep the sum of two neighbouring integers within PAIR_LIMIT.
     """
     left = rows / scales[..., None].astype(np.float64)
-    if moments is None:
+    if corrections is None:
         return np.clip(np.round(left), -LIMIT, LIMIT).astype(np.int8)
     inputs = left.shape[-1]
-    factors = _correction_factors(moments)
     result = np.zeros(left.shape)
     for start, end in pairwise([*range(0, inputs, BLOCK), inputs]):
         errors = np.zeros((*left.shape[:2], end - start))
@@ -95,19 +109,11 @@ def round_weights(
             before = result[..., at - 1] if in_pairs and at % 2 else np.zeros(1)
             low, high = np.maximum(-LIMIT, -PAIR_LIMIT - before), np.minimum(LIMIT, PAIR_LIMIT - before)
             result[..., at] = np.clip(np.round(left[..., at]), low, high)
-            error = (left[..., at] - result[..., at]) / factors[:, None, at, at]
+            error = (left[..., at] - result[..., at]) / corrections[:, None, at, at]
             errors[..., at - start] = error
-            left[..., at + 1 : end] -= error[..., None] * factors[:, None, at, at + 1 : end]
-        left[..., end:] -= errors @ factors[:, start:end, end:]
+            left[..., at + 1 : end] -= error[..., None] * corrections[:, None, at, at + 1 : end]
+        left[..., end:] -= errors @ corrections[:, start:end, end:]
     return result.astype(np.int8)
-
-
-def _correction_factors(moments: Moments) -> Moments:
-    """Return the upper Cholesky factors of the inverse of the moments, (groups, inputs, inputs)."""
-    own = np.eye(moments.shape[-1])
-    mean = np.einsum("gii->g", moments) / moments.shape[-1]
-    damped = moments + own * np.maximum(DAMPING * mean, np.finfo(np.float32).tiny)[:, None, None]
-    return np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
 
 
 def _input_rows(matrix: WeightMatrix, values: Floats) -> Floats:
