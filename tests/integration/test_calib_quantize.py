@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import tiny_models
 import tiny_patterns
 from edgeharfer.calib import open_calibration_source
 from edgeharfer.calib.data import batches
@@ -248,6 +250,42 @@ def test_scores_stay_in_floats(package: Package, data: Path) -> None:
     assert {tensor.name for tensor in graph.initializer} <= read
 
 
+def test_what_a_subgraph_reads_stays() -> None:
+    """A body can read tensors of the graph around it that are not inputs of its node."""
+    from onnx import TensorProto, helper
+
+    def info(name: str, kind: int = TensorProto.FLOAT, shape: list[int] | None = None) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+            helper.make_node("Add", ["value", "scores"], ["sum"]),
+            helper.make_node("Add", ["sum", "offset"], ["value_out"]),
+        ],
+        "body",
+        [info("count", TensorProto.INT64, []), info("go_on", TensorProto.BOOL, []), info("value")],
+        [info("go_on_out", TensorProto.BOOL, []), info("value_out")],
+    )
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"], name="product"),
+        helper.make_node("Softmax", ["scores"], ["probs"], name="softmax"),
+        helper.make_node("Loop", ["twice", "true", "probs"], ["y"], body=body),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((6, 4)).astype(np.float32),
+        "offset": np.arange(4, dtype=np.float32),
+        "twice": np.array(2),
+        "true": np.array(True),
+    }
+    graph = Graph.scan(tiny_models.to_bytes(nodes, {"x": ["batch", 6]}, {"y": ["batch", 4]}, constants))
+    given = rng.random((32, 6)).astype(np.float32)
+    made = StaticQuantizer(graph, "model", lambda: iter([given])).quantized(Recipe(CALIBRATORS[0]))
+    wanted = make_session(graph).run1(given)
+    np.testing.assert_allclose(make_session(made).run1(given), wanted, atol=0.1)
+
+
 def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> None:
     import onnx
 
@@ -267,7 +305,6 @@ def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> 
 
 
 def test_dynamic_heads_keep_their_answers() -> None:
-    import numpy as np
 
     head = Graph.scan(tiny_patterns.head(4))
     windows = np.random.default_rng(0).random((5, 4, tiny_patterns.FEATURES), np.float32)

@@ -220,7 +220,7 @@ def _keep_float_scores(model: Any) -> None:
     graph = model.graph
     readers: dict[str, list[Any]] = defaultdict(list)
     for node in graph.node:
-        for name in node.input:
+        for name in _read_by(node):
             readers[name].append(node)
     removed = []
     for node in (one for one in graph.node if one.op_type in ("Gemm", "MatMul")):
@@ -234,9 +234,16 @@ def _keep_float_scores(model: Any) -> None:
             removed += pair
     for node in removed:
         graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [one for one in graph.initializer if one.name not in used]:
+    unused = {name for node in removed for name in node.input[1:]}
+    unused -= {name for node in graph.node for name in _read_by(node)}
+    for tensor in [one for one in graph.initializer if one.name in unused]:
         graph.initializer.remove(tensor)
+
+
+def _read_by(node: Any) -> set[str]:
+    """Return the names that a node and its subgraphs read."""
+    bodies = [one.g for one in node.attribute if one.HasField("g")]
+    return {*node.input, *(name for body in bodies for inner in body.node for name in _read_by(inner))}
 
 
 class _Reader:
