@@ -126,7 +126,7 @@ def _input_rows(matrix: WeightMatrix, values: Floats) -> Floats:
     windows = _windows(matrix, values)
     batch, channels = windows.shape[:2]
     split = windows.reshape(batch, groups, channels // groups, -1, inputs // (channels // groups))
-    return split.transpose(1, 0, 3, 4, 2).reshape(groups, -1, inputs)
+    return np.asarray(split.transpose(1, 0, 3, 4, 2).reshape(groups, -1, inputs))
 
 
 def _windows(matrix: WeightMatrix, values: Floats) -> Floats:
@@ -138,11 +138,11 @@ def _windows(matrix: WeightMatrix, values: Floats) -> Floats:
     padded = np.pad(values, [(0, 0), (0, 0), *_pads(matrix.node, sides, spans, strides)])
     axes = tuple(range(2, values.ndim))
     windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axes)
-    every = [slice(None)] * 2
-    whole = [slice(None)] * len(kernel)
-    strided = windows[(*every, *(slice(None, None, one) for one in strides), *whole)]
-    grid = [slice(None, None, _step(strided.shape[2 : 2 + len(kernel)]))] * len(kernel)
-    return strided[(*every, *grid, *(slice(None, None, one) for one in dilations))]
+    every = (slice(None),) * 2
+    whole = (slice(None),) * len(kernel)
+    strided = windows[every + tuple(slice(None, None, one) for one in strides) + whole]
+    grid = (slice(None, None, _step(strided.shape[2 : 2 + len(kernel)])),) * len(kernel)
+    return strided[every + grid + tuple(slice(None, None, one) for one in dilations)]
 
 
 def _pads(
