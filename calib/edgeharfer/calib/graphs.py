@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.calib import tools
+from edgeharfer.calib.nodes import read_names
 from edgeharfer.calib.recipes import Calibrator, Recipe
 from edgeharfer.calib.rounding import InputMoments, round_weights
 from edgeharfer.calib.weights import WeightMatrix, Weights, scale_overrides, weight_matrices
@@ -220,7 +221,7 @@ def _keep_float_scores(model: Any) -> None:
     graph = model.graph
     readers: dict[str, list[Any]] = defaultdict(list)
     for node in graph.node:
-        for name in _read_by(node):
+        for name in set(read_names(node)):
             readers[name].append(node)
     removed = []
     for node in (one for one in graph.node if one.op_type in ("Gemm", "MatMul")):
@@ -235,15 +236,9 @@ def _keep_float_scores(model: Any) -> None:
     for node in removed:
         graph.node.remove(node)
     unused = {name for node in removed for name in node.input[1:]}
-    unused -= {name for node in graph.node for name in _read_by(node)}
+    unused -= {name for node in graph.node for name in read_names(node)}
     for tensor in [one for one in graph.initializer if one.name in unused]:
         graph.initializer.remove(tensor)
-
-
-def _read_by(node: Any) -> set[str]:
-    """Return the names that a node and its subgraphs read."""
-    bodies = [one.g for one in node.attribute if one.HasField("g")]
-    return {*node.input, *(name for body in bodies for inner in body.node for name in _read_by(inner))}
 
 
 class _Reader:

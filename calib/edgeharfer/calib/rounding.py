@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.calib.weights import LIMIT, PAIR_LIMIT, WeightMatrix, attribute
+from edgeharfer.calib.nodes import attribute
+from edgeharfer.calib.weights import LIMIT, PAIR_LIMIT, WeightMatrix
 from edgeharfer.runtime.types import Floats
 
 MAX_INPUTS = 4608

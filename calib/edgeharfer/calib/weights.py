@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgeharfer.calib import tools
+from edgeharfer.calib.nodes import attribute
 from edgeharfer.runtime.types import Floats
 
 Weights = Literal["exact", "full"]
@@ -70,12 +71,14 @@ class WeightMatrix:
 
 
 def weight_matrices(model: Any) -> Iterator[WeightMatrix]:
-    """Yield the layers of a model whose weights are constants."""
+    """Yield the layers of a model whose weights are float32 constants."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in constants:
             continue
         weights = tools.load("onnx").numpy_helper.to_array(constants[node.input[1]])
+        if weights.dtype != np.float32:
+            continue
         if node.op_type == "Conv":
             rows = np.moveaxis(weights, 1, -1).reshape(attribute(node, "group", 1), -1, weights[0].size)
         elif weights.ndim == 2:
@@ -83,12 +86,6 @@ def weight_matrices(model: Any) -> Iterator[WeightMatrix]:
         else:
             continue
         yield WeightMatrix(node, node.input[1], weights.shape, rows)
-
-
-def attribute(node: Any, name: str, default: Any) -> Any:
-    """Return an attribute of a node, or the default of its operator."""
-    read = tools.load("onnx").helper.get_attribute_value
-    return next((read(one) for one in node.attribute if one.name == name), default)
 
 
 def exact_scales(rows: Floats) -> Floats:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from edgeharfer.calib.nodes import subgraphs
 from edgeharfer.export import backend
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
@@ -62,8 +63,8 @@ def _in_nodes(nodes: Any) -> Iterator[Any]:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from tensors(graph)
+        for graph in subgraphs(node):
+            yield from tensors(graph)
 
 
 def _embed(model: Any, path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.calib.nodes import attribute, read_names, subgraphs
 from edgeharfer.export import backend
 from edgeharfer.runtime.errors import ModelError
 
@@ -34,7 +35,7 @@ class OnnxGraph:
 
     def consumers(self, name: str) -> list[Any]:
         """Return the nodes that read a tensor, and the graph output of that name."""
-        nodes = [node for node in self._graph.node if _reads(node, name)]
+        nodes = [node for node in self._graph.node if name in read_names(node)]
         return [*nodes, *(one for one in self._graph.output if one.name == name)]
 
     def only_consumer(self, name: str) -> Any:
@@ -77,8 +78,7 @@ class OnnxGraph:
 
     def attribute(self, node: Any, name: str, default: Any = None) -> Any:
         """Return an attribute of a node as a Python value."""
-        found = next((one for one in node.attribute if one.name == name), None)
-        return default if found is None else self._onnx.helper.get_attribute_value(found)
+        return attribute(node, name, default)
 
     def insert(self, before: Any, operator: str, feeds: Sequence[str], result: str, **how: Any) -> None:
         """Insert a new node before another one."""
@@ -104,7 +104,7 @@ class OnnxGraph:
         nodes = list(self._graph.node)
         makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
         needs = {
-            place: {makers[name] for name in _read_names(node) if name in makers}
+            place: {makers[name] for name in read_names(node) if name in makers}
             for place, node in enumerate(nodes)
         }
         if all(need < place for place, known in needs.items() for need in known):
@@ -144,31 +144,9 @@ def has_subgraphs(graph: Any) -> bool:
     return any(True for node in graph.node for _ in subgraphs(node))
 
 
-def _read_names(node: Any) -> Iterator[str]:
-    """Yield the tensors that a node and its subgraphs read."""
-    yield from node.input
-    for graph in subgraphs(node):
-        yield from (one.name for one in graph.output)
-        for inner in graph.node:
-            yield from _read_names(inner)
-
-
-def _reads(node: Any, name: str) -> bool:
-    """Whether a node or one of its subgraphs reads a tensor."""
-    return name in node.input or any(_reads(inner, name) for graph in subgraphs(node) for inner in graph.node)
-
-
 def all_nodes(graph: Any) -> Iterator[Any]:
     """Yield the nodes of a graph and of its subgraphs."""
     for node in graph.node:
         yield node
         for inner in subgraphs(node):
             yield from all_nodes(inner)
-
-
-def subgraphs(node: Any) -> Iterator[Any]:
-    """Yield the graphs inside a node."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs

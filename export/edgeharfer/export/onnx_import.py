@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.calib.nodes import subgraphs
 from edgeharfer.export import backend
 from edgeharfer.export.backend import first_line
 from edgeharfer.export.convert import OPSET, tidy
@@ -16,7 +17,7 @@ from edgeharfer.export.dequantize import dequantize, is_quantized
 from edgeharfer.export.head import last_operator
 from edgeharfer.export.onnx_axes import Axes, find_axes, fold_transposition
 from edgeharfer.export.onnx_file import tensors
-from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model, subgraphs
+from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model
 from edgeharfer.export.original import Original
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.inference.graph import Graph
