@@ -16,6 +16,7 @@ from edgeharfer.runtime.inference.preprocess import preprocess_images
 from edgeharfer.runtime.inference.session import Session
 from edgeharfer.runtime.tasks.emotion import EmotionModel, EmotionRecognizer, prior_weights, reweight
 from edgeharfer.runtime.tasks.pictures import BATCHES
+from edgeharfer.runtime.tasks.smoothing import FACE_HYSTERESIS, HYSTERESIS
 from edgeharfer.runtime.types import Box, Emotion, Face, Floats, Image
 from tiny_models import FER7
 
@@ -182,6 +183,19 @@ def test_each_track_is_averaged_by_itself(package: Package) -> None:
     assert list(first.probs) == list(FER7)
     assert sum(first.probs.values()) == pytest.approx(1, abs=1e-5)
     assert second.score == pytest.approx(1)
+
+
+def test_the_label_of_a_face_changes_with_a_larger_lead_than_that_of_an_action(package: Package) -> None:
+    def share(sad: float) -> Floats:
+        return (1 - sad) * one_hot("happy") + sad * one_hot("sad")
+
+    recognizer = EmotionRecognizer(EmotionModel(package), threshold=0.4, time_constant_s=0)
+    labels = []
+    for number, sad in enumerate((0.4, 0.55, 0.57, 0.59, 0.43, 0.41)):
+        recognizer.update(share(sad)[None], [1], [1], number / 10)
+        labels.append(known(recognizer, 1).label)
+    assert HYSTERESIS < FACE_HYSTERESIS < 0.18
+    assert labels == ["happy", "happy", "happy", "sad", "sad", "happy"]
 
 
 def test_what_is_known_of_a_face_that_is_gone_is_forgotten(package: Package) -> None:

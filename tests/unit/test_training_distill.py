@@ -26,6 +26,7 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
     bias_offsets,
     class_shares,
     distil,
+    inform_answers,
     join_labels,
     parse_teacher,
     read_uncertain,
@@ -37,7 +38,7 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
-from edgeharfer.training.emotion.train import Lessons, make_batches, make_lessons  # noqa: E402
+from edgeharfer.training.emotion.train import Lessons, loss_weights, make_batches, make_lessons  # noqa: E402
 from films import write_film  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
@@ -58,6 +59,37 @@ def test_joined_labels_give_a_share_to_anger_that_voters_call_neutral() -> None:
     assert votes[0, ANGRY] == 0.25
     np.testing.assert_array_equal(votes[1], rows(8, NEUTRAL)[0])
     assert not votes[2].any()
+
+
+def test_votes_move_the_answers_to_the_labels_that_such_votes_have() -> None:
+    # Faces that the voters call neutral are labelled as angry in two of three cases, others as happy.
+    happy = FER7.index("happy")
+    votes = rows(8, *[NEUTRAL] * 30, *[happy] * 30) * 0.5  # weights of classes scale the rows
+    labels = np.array([ANGRY, ANGRY, NEUTRAL] * 10 + [happy] * 30)
+    votes[0] = 0
+    answers = {"fer7": np.full((61, 7), 1 / 7, np.float32), "fer8": np.full((61, 8), 1 / 8, np.float32)}
+    informed = inform_answers(answers, HeadTargets({"fer8": votes}), labels, 0.5)
+    known = informed["fer7"][1:60]
+    np.testing.assert_allclose(known.sum(axis=1), 1, rtol=1e-6)
+    assert known[0, ANGRY] / known[0, NEUTRAL] == pytest.approx(2**0.5, rel=0.1)
+    assert (known[29:].argmax(axis=1) == happy).all()
+    np.testing.assert_array_equal(informed["fer7"][[0, 60]], answers["fer7"][[0, 60]])  # without votes
+    np.testing.assert_array_equal(informed["fer8"], answers["fer8"])
+    assert (answers["fer7"] == np.float32(1 / 7)).all()
+
+
+@pytest.mark.parametrize("targets", [{"fer7": rows(7, 0, 1)}, {"fer8": rows(8, 0, 1)}])
+def test_without_votes_or_their_share_answers_stay(targets: dict[str, Any]) -> None:
+    answers = {"fer7": rows(7, 2, 3)}
+    share = 0.0 if "fer8" in targets else 0.5
+    assert inform_answers(answers, HeadTargets(targets), np.array([0, 1]), share)["fer7"] is answers["fer7"]
+
+
+def test_labels_may_count_more_than_votes() -> None:
+    assert loss_weights(["fer7", "fer8"], 1.25) == {"fer7": 1.25, "fer8": 0.75}
+    assert loss_weights(["fer7"], 1.25) == {"fer7": 1}
+    with pytest.raises(ConfigError, match="from 0 to 2"):
+        loss_weights(["fer7", "fer8"], 2.5)
 
 
 def test_a_face_without_votes_is_taught_the_answer_alone() -> None:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.runtime.tasks.smoothing import HYSTERESIS, LabelDecision, Smoother
+from edgeharfer.runtime.tasks.smoothing import FACE_HYSTERESIS, LabelDecision, Smoother
 from edgeharfer.runtime.types import Floats
 
 Times = NDArray[np.float64]
@@ -58,7 +58,7 @@ class Smoothing:
 
         Applies the hysteresis of a live run unless smoothing is off.
         """
-        decision = LabelDecision(labels, threshold, HYSTERESIS if self.active else 0.0)
+        decision = LabelDecision(labels, threshold, FACE_HYSTERESIS if self.active else 0.0)
         return [decision.choose(row) for row in probs]
 
 

@@ -16,7 +16,7 @@ from edgeharfer.runtime.faces.detectors import detector_title
 from edgeharfer.runtime.faces.tracks import MAX_UNSEEN_S
 from edgeharfer.runtime.schedule import TRACKING_FPS
 from edgeharfer.runtime.tasks.intensity import CLEAR, STRONG, intensity_word
-from edgeharfer.runtime.tasks.smoothing import HYSTERESIS
+from edgeharfer.runtime.tasks.smoothing import FACE_HYSTERESIS
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _MAX_FINDINGS = 4
@@ -188,7 +188,7 @@ def smoothing_words(smoothing: Smoothing) -> str:
 def _hysteresis(smoothing: Smoothing) -> str:
     if not smoothing.active:
         return ""
-    return f"A label changes only to one that is more probable by at least {HYSTERESIS:g}."
+    return f"A label changes only to one that is more probable by at least {FACE_HYSTERESIS:g}."
 
 
 def _actions(report: Report) -> str:

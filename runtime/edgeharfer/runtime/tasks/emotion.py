@@ -20,7 +20,7 @@ from edgeharfer.runtime.tasks import EMOTION, TASKS
 from edgeharfer.runtime.tasks.base import NOTHING_NEW, Step
 from edgeharfer.runtime.tasks.packaged import ModelRunner
 from edgeharfer.runtime.tasks.pictures import PictureModel
-from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother
+from edgeharfer.runtime.tasks.smoothing import FACE_HYSTERESIS, LabelDecision, Smoother
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
 TIME_CONSTANT_S = 0.35
@@ -158,7 +158,7 @@ class EmotionRecognizer:
 
     def _emotion(self, number: int, probs: Floats, now_s: float) -> Emotion:
         if number not in self._by_track:
-            decision = LabelDecision(self._model.manifest.labels, self._threshold)
+            decision = LabelDecision(self._model.manifest.labels, self._threshold, FACE_HYSTERESIS)
             self._by_track[number] = Smoother(self._time_constant_s), decision
         smoother, decision = self._by_track[number]
         mean = smoother.update(probs, now_s)

@@ -11,6 +11,8 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Floats
 
 HYSTERESIS = 0.08
 """Difference in probability by which another class must lead before the label changes."""
+FACE_HYSTERESIS = 0.16
+"""The same for the emotion of a face, whose probabilities vary more from frame to frame."""
 
 
 class Smoother:

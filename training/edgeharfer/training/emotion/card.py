@@ -130,7 +130,8 @@ def describe_lessons(facts: Mapping[str, Any]) -> list[str]:
     """Describe the teachers and the further faces of a run for the model card, a sentence each.
 
     Args:
-        facts: "teachers" (names of runs) and "further_faces" (counts of `train.Lessons`) of the run.
+        facts: "teachers" (names of runs), "further_faces" (counts of `train.Lessons`) and "votes_share" (of
+            the recipe).
     """
     counts = facts.get("further_faces", {})
     kinds = {
@@ -146,6 +147,10 @@ def describe_lessons(facts: Mapping[str, Any]) -> list[str]:
     if counts.get("uncertain"):
         sentences.append(
             f"Uncertain labels that the teachers found likely, so that they count: {counts['counted']:,}."
+        )
+    if facts.get("votes_share"):
+        sentences.insert(
+            0, "For the labels of FER-2013, these answers take in what the FER+ votes say about them."
         )
     if facts.get("teachers"):
         sentences.insert(0, f"It was taught by the answers of earlier runs: {', '.join(facts['teachers'])}.")

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from edgeharfer.evaluate import ferplus
 from edgeharfer.evaluate.action import read_frames
@@ -184,6 +185,38 @@ def distil(targets: HeadTargets, answers: Mapping[str, Floats], share: float) ->
     for head, rows in targets.by_head.items():
         if head in answers:
             rows[:] = (1 - share) * rows + share * answers[head]
+
+
+def inform_answers(
+    answers: Mapping[str, Floats], targets: HeadTargets, labels: NDArray[np.int64], share: float
+) -> dict[str, Floats]:
+    """Combine the teachers' answers for FER-2013's label with what the FER+ votes say about it.
+
+    How likely each label is, given the votes alone, is estimated by logistic regression. Only training faces
+    have votes, which is privileged information (Lopez-Paz et al. 2016, arXiv:1511.03643).
+
+    Args:
+        answers: Head -> the teachers' probabilities, the training faces first.
+        targets: Distribution of the votes of the training faces, as head "fer8"; zeros are no votes.
+        labels: Labels of the training faces, indices into FER7.
+        share: Exponent of the votes' estimate in a geometric mean, from 0 to 1; the answers have the rest.
+
+    Returns:
+        The answers, changed for head "fer7" and training faces with votes.
+    """
+    votes = targets.by_head.get("fer8")
+    if not share or votes is None or "fer7" not in answers:
+        return dict(answers)
+    rows = np.flatnonzero(votes.sum(axis=1) > 0)
+    shares = votes[rows] / votes[rows].sum(axis=1, keepdims=True)
+    model = LogisticRegression(C=10.0, max_iter=1000).fit(shares, labels[rows])
+    estimate = np.zeros((len(rows), len(FER7)))
+    estimate[:, model.classes_] = model.predict_proba(shares)
+    own = answers["fer7"][rows].astype(np.float64)
+    mean = np.maximum(own, 1e-6) ** (1 - share) * np.maximum(estimate, 1e-6) ** share
+    informed = answers["fer7"].copy()
+    informed[rows] = mean / mean.sum(axis=1, keepdims=True)
+    return {**answers, "fer7": informed}
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,8 +56,12 @@ class EmotionRecipe:
         label_smoothing: Label smoothing of FER-2013's labels.
         focal_gamma: Gamma of the focal loss; 0 uses cross-entropy.
         class_weight_cap: Largest class weight; 0 disables class weights.
+        label_weight: Weight of the loss on FER-2013's labels, from 0 to 2, if there are votes, whose loss has
+            the rest.
         majority: Train on the majority label of the FER+ votes instead of their distribution.
         distillation: Share of the teachers' answers in the targets.
+        votes_share: Share of what the votes say about FER-2013's label in the teachers' answers, see
+            `distill.inform_answers`.
         joined_share: Share of FER-2013's label in the targets of the votes, for `distill.JOINED`.
         sampling_power: Faces are drawn in inverse proportion to the shares of their classes to this power; 0
             shows every face once an epoch. The biases of the heads are corrected for it after training.
@@ -96,8 +100,10 @@ class EmotionRecipe:
     label_smoothing: float = 0.1
     focal_gamma: float = 0.0
     class_weight_cap: float = 0.0
+    label_weight: float = 1.0
     majority: bool = False
     distillation: float = 0.5
+    votes_share: float = 0.0
     joined_share: float = 0.0
     sampling_power: float = 0.0
     min_lift: float = 1.5

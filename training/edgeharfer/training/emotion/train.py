@@ -31,6 +31,7 @@ from edgeharfer.training.emotion.distill import (
     class_shares,
     correct_biases,
     distil,
+    inform_answers,
     join_labels,
     read_uncertain,
     read_unlabelled,
@@ -137,6 +138,8 @@ def train_emotion(
     correct_biases(plain, lessons.offsets)
     prepared.facts["teachers"] = [teacher.folder.name for teacher in teachers]
     prepared.facts["further_faces"] = dict(lessons.counts)
+    if recipe.votes_share and "fer8" in lessons.targets.by_head:
+        prepared.facts["votes_share"] = recipe.votes_share
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
     heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
     for result in heads:
@@ -183,6 +186,19 @@ def sample_faces(faces: Faces, recipe: EmotionRecipe) -> Floats:
     return preprocess_images(pictures, replace(spec, clahe=recipe.clahe))
 
 
+def loss_weights(heads: Sequence[str], label_weight: float) -> dict[str, float]:
+    """Return head -> weight of its loss; their sum is the number of heads.
+
+    Raises:
+        ConfigError: The weight is not between 0 and 2.
+    """
+    if not 0 <= label_weight <= 2:
+        raise ConfigError(f"label_weight: expected a number from 0 to 2, got {label_weight:g}")
+    if len(heads) == 1:
+        return {heads[0]: 1.0}
+    return {head: label_weight if head == "fer7" else 2 - label_weight for head in heads}
+
+
 def train_phase(
     model: keras.Model,
     phase: EmotionRecipe,
@@ -205,6 +221,7 @@ def train_phase(
     model.compile(
         optimizer=optimizer,
         loss=dict.fromkeys(model.output_names, make_loss(phase.focal_gamma)),
+        loss_weights=loss_weights(model.output_names, phase.label_weight),
         metrics={head: ["categorical_accuracy"] for head in model.output_names},
     )
     batches = make_batches(lessons, phase, spec)
@@ -258,13 +275,15 @@ def make_lessons(
         weight_cap=recipe.class_weight_cap,
     )  # fmt: skip
     plain = class_shares(targets)
-    join_labels(targets, faces.labels, recipe.joined_share)
-    number = len(faces.labels)
+    labels = faces.labels
+    number = len(labels)
     counts = {"uncertain": 0, "counted": 0, "unlabelled": 0, "blends": recipe.blends}
     for more in further:
         faces = faces.with_more(more)
     answers = teach(teachers, faces.aligned) if teachers else {}
-    distil(targets, {head: rows[:number] for head, rows in answers.items()}, recipe.distillation)
+    informed = inform_answers(answers, targets, labels, recipe.votes_share)
+    join_labels(targets, labels, recipe.joined_share)
+    distil(targets, {head: rows[:number] for head, rows in informed.items()}, recipe.distillation)
     if further:
         labels = np.concatenate([more.labels for more in further])
         of_further = {head: rows[number:] for head, rows in answers.items()}
