@@ -99,7 +99,10 @@ def test_a_student_learns_from_a_run_and_from_faces_with_uncertain_labels(
 ) -> None:
     (tmp_path / "more" / "contempt").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "more" / "contempt" / "a.png"), np.full((50, 50, 3), 90, np.uint8))
-    recipe = replace(RECIPE, epochs=1, finish=(), joined_share=0.25, sampling_power=0.4, blends=12)
+    recipe = replace(
+        RECIPE, epochs=1, finish=(), joined_share=0.25, sampling_power=0.4, blends=12, votes_share=0.2,
+        label_weight=1.25,
+    )  # fmt: skip
     monkeypatch.setattr(Teacher, "probabilities", lambda teacher, pictures: {
         head: np.full((len(pictures), classes), 1 / classes, np.float32)
         for head, classes in (("fer7", 7), ("fer8", 8))
@@ -111,10 +114,12 @@ def test_a_student_learns_from_a_run_and_from_faces_with_uncertain_labels(
     assert all(np.isfinite(weights).all() for weights in student.get_weights())
     facts = json.loads((tmp_path / "student" / "package.json").read_text())["training"]
     assert facts["teachers"] == ["teacher"]
+    assert facts["votes_share"] == 0.2
     assert facts["further_faces"] == {"uncertain": 1, "counted": 1, "unlabelled": 0, "blends": 12}
     assert facts["pictures"] == 126  # without the face of the teachers
     card = (tmp_path / "student" / "MODELCARD.emotion-fer7.md").read_text()
     assert "by the answers of earlier runs: teacher." in card
+    assert "these answers take in what the FER+ votes say about them." in card
     assert "uncertain labels, added with the teachers' answers: 1." in card
     assert "that the teachers found likely, so that they count: 1." in card
     assert "made of two training faces, added with the teachers' answers: 12." in card

@@ -187,6 +187,23 @@ class UndecidedTeacher(Teacher):
         return {"fer7": np.full((len(pictures), 7), 1 / 7, np.float32)}
 
 
+def test_answers_take_in_votes_that_do_not_know_the_label() -> None:
+    """With labels joined to the votes first, the votes would give each label away."""
+    happy = FER7.index("happy")
+    labels = np.array([ANGRY, NEUTRAL] * 20 + [happy] * 20)
+    pictures = np.zeros((60, 48, 48), np.uint8)
+    faces = Faces([str(i) for i in range(60)], pictures, labels, pictures)
+    column = {NEUTRAL: 0, happy: 1}  # in the order of the table: neutral, happiness ...
+    votes = {str(i): 10 * rows(10, column[NEUTRAL if i < 40 else happy])[0] for i in range(60)}
+    prepared: Any = SimpleNamespace(train=faces, votes=votes)
+    recipe = EmotionRecipe(distillation=1.0, votes_share=1.0, joined_share=1.0, sampling_power=0.5)
+    lessons = make_lessons(prepared, recipe, [UndecidedTeacher(Path("run"))])
+    taught = lessons.targets.by_head["fer7"]
+    np.testing.assert_allclose(taught[:40][:, [ANGRY, NEUTRAL]], 0.5, atol=0.05)
+    assert (taught[40:, happy] > 0.8).all()
+    assert lessons.targets.by_head["fer8"][0, ANGRY] == 1
+
+
 def test_blended_faces_are_taught_the_answers_alone_in_their_share() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (10, 48, 48)).astype(np.uint8)
     faces = Faces([str(i) for i in range(10)], pictures, np.arange(10) % 7, pictures)
