@@ -305,7 +305,6 @@ def test_tensorrt_gets_signed_symmetric_values(package: Package, data: Path) -> 
 
 
 def test_dynamic_heads_keep_their_answers() -> None:
-
     head = Graph.scan(tiny_patterns.head(4))
     windows = np.random.default_rng(0).random((5, 4, tiny_patterns.FEATURES), np.float32)
     wanted = make_session(head).run1(windows)

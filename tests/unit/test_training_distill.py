@@ -88,8 +88,14 @@ def test_without_votes_or_their_share_answers_stay(targets: dict[str, Any]) -> N
 def test_labels_may_count_more_than_votes() -> None:
     assert loss_weights(["fer7", "fer8"], 1.25) == {"fer7": 1.25, "fer8": 0.75}
     assert loss_weights(["fer7"], 1.25) == {"fer7": 1}
-    with pytest.raises(ConfigError, match="from 0 to 2"):
-        loss_weights(["fer7", "fer8"], 2.5)
+
+
+@pytest.mark.parametrize(("key", "value", "limit"), [("label_weight", 2.5, 2), ("votes_share", -0.1, 1)])
+def test_a_share_outside_its_range_is_refused_before_anything_is_read(
+    key: str, value: float, limit: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"{key} = {value}: choose a number from 0 to {limit}"):
+        EmotionRecipe(**{key: value})  # type: ignore[arg-type]
 
 
 def test_a_face_without_votes_is_taught_the_answer_alone() -> None:

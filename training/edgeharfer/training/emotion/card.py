@@ -133,13 +133,20 @@ def describe_lessons(facts: Mapping[str, Any]) -> list[str]:
         facts: "teachers" (names of runs), "further_faces" (counts of `train.Lessons`) and "votes_share" (of
             the recipe).
     """
+    sentences = []
+    if facts.get("teachers"):
+        sentences.append(f"It was taught by the answers of earlier runs: {', '.join(facts['teachers'])}.")
+    if facts.get("votes_share"):
+        sentences.append(
+            "For the labels of FER-2013, these answers take in what the FER+ votes say about them."
+        )
     counts = facts.get("further_faces", {})
     kinds = {
         "uncertain": "photographs with uncertain labels",
         "unlabelled": "faces of clips",
         "blends": "faces made of two training faces",
     }
-    sentences = [
+    sentences += [
         f"Further {kind}, added with the teachers' answers: {counts[key]:,}."
         for key, kind in kinds.items()
         if counts.get(key)
@@ -148,12 +155,6 @@ def describe_lessons(facts: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"Uncertain labels that the teachers found likely, so that they count: {counts['counted']:,}."
         )
-    if facts.get("votes_share"):
-        sentences.insert(
-            0, "For the labels of FER-2013, these answers take in what the FER+ votes say about them."
-        )
-    if facts.get("teachers"):
-        sentences.insert(0, f"It was taught by the answers of earlier runs: {', '.join(facts['teachers'])}.")
     return sentences
 
 

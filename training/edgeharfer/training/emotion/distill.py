@@ -15,7 +15,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from edgeharfer.evaluate import ferplus
 from edgeharfer.evaluate.action import read_frames
@@ -207,15 +206,17 @@ def inform_answers(
     votes = targets.by_head.get("fer8")
     if not share or votes is None or "fer7" not in answers:
         return dict(answers)
+    # Imported here, since it takes a second and few trainings need it.
+    from sklearn.linear_model import LogisticRegression
+
     rows = np.flatnonzero(votes.sum(axis=1) > 0)
     shares = votes[rows] / votes[rows].sum(axis=1, keepdims=True)
     model = LogisticRegression(C=10.0, max_iter=1000).fit(shares, labels[rows])
     estimate = np.zeros((len(rows), len(FER7)))
     estimate[:, model.classes_] = model.predict_proba(shares)
-    own = answers["fer7"][rows].astype(np.float64)
-    mean = np.maximum(own, 1e-6) ** (1 - share) * np.maximum(estimate, 1e-6) ** share
+    own, of_votes = (np.log(np.maximum(probs, 1e-6)) for probs in (answers["fer7"][rows], estimate))
     informed = answers["fer7"].copy()
-    informed[rows] = mean / mean.sum(axis=1, keepdims=True)
+    informed[rows] = softmax((1 - share) * own + share * of_votes)
     return {**answers, "fer7": informed}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.training.emotion.augment import FaceAugmentation
 from edgeharfer.training.optimizers import LEARNING_RATES
 
@@ -61,7 +62,7 @@ class EmotionRecipe:
         majority: Train on the majority label of the FER+ votes instead of their distribution.
         distillation: Share of the teachers' answers in the targets.
         votes_share: Share of what the votes say about FER-2013's label in the teachers' answers, see
-            `distill.inform_answers`.
+            `distill.inform_answers`; from 0 to 1.
         joined_share: Share of FER-2013's label in the targets of the votes, for `distill.JOINED`.
         sampling_power: Faces are drawn in inverse proportion to the shares of their classes to this power; 0
             shows every face once an epoch. The biases of the heads are corrected for it after training.
@@ -124,6 +125,13 @@ class EmotionRecipe:
         FinishingPhase(7, batch_share=1.0, augmentation=FaceAugmentation()),
         FinishingPhase(6, augmentation=NO_MIXUP),
     )
+
+    def __post_init__(self) -> None:
+        for key, value, limit in (
+            ("label_weight", self.label_weight, 2), ("votes_share", self.votes_share, 1),
+        ):  # fmt: skip
+            if not 0 <= value <= limit:
+                raise ConfigError(f"{key} = {value:g}: choose a number from 0 to {limit}")
 
     def phases(self) -> dict[str, EmotionRecipe]:
         """Return the phases of a run by name: "frozen", "main", "main-2" ..., "finish", "finish-2" ..."""

@@ -138,7 +138,7 @@ def train_emotion(
     correct_biases(plain, lessons.offsets)
     prepared.facts["teachers"] = [teacher.folder.name for teacher in teachers]
     prepared.facts["further_faces"] = dict(lessons.counts)
-    if recipe.votes_share and "fer8" in lessons.targets.by_head:
+    if recipe.votes_share and teachers and prepared.votes is not None:
         prepared.facts["votes_share"] = recipe.votes_share
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
     heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
@@ -187,13 +187,7 @@ def sample_faces(faces: Faces, recipe: EmotionRecipe) -> Floats:
 
 
 def loss_weights(heads: Sequence[str], label_weight: float) -> dict[str, float]:
-    """Return head -> weight of its loss; their sum is the number of heads.
-
-    Raises:
-        ConfigError: The weight is not between 0 and 2.
-    """
-    if not 0 <= label_weight <= 2:
-        raise ConfigError(f"label_weight: expected a number from 0 to 2, got {label_weight:g}")
+    """Return head -> weight of its loss; their sum is the number of heads."""
     if len(heads) == 1:
         return {heads[0]: 1.0}
     return {head: label_weight if head == "fer7" else 2 - label_weight for head in heads}
