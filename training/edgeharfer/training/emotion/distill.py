@@ -216,7 +216,7 @@ def inform_answers(
     estimate[:, model.classes_] = model.predict_proba(shares)
     own, of_votes = (np.log(np.maximum(probs, 1e-6)) for probs in (answers["fer7"][rows], estimate))
     informed = answers["fer7"].copy()
-    informed[rows] = softmax((1 - share) * own + share * of_votes)
+    informed[rows] = softmax(np.asarray((1 - share) * own + share * of_votes, np.float32))
     return {**answers, "fer7": informed}
 
 
