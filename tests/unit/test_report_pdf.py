@@ -109,7 +109,8 @@ def test_method_and_limits_are_told(usual: tuple[Report, bytes]) -> None:
         (Smoothing("none"), "None: each sample is labelled from its own probabilities."),
         (
             Smoothing("exponential", 0.5),
-            "Exponential average of each track's probabilities, time constant 0.5 s.",
+            "Exponential average of each track's probabilities, weighted by their certainty, "
+            "time constant 0.5 s.",
         ),
     ],
 )

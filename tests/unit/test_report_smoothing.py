@@ -34,7 +34,7 @@ def test_a_step_is_centered_where_it_happens() -> None:
 
 def test_exponential_is_what_a_live_run_does() -> None:
     values = flicker()
-    live = Smoother(0.35)
+    live = Smoother(0.35, by_certainty=True)
     expected = [live.update(row, float(at)) for at, row in zip(TIMES_S, values, strict=True)]
     np.testing.assert_array_equal(Smoothing("exponential", 0.35).apply(TIMES_S, values), expected)
 

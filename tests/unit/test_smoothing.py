@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeharfer.runtime.tasks.smoothing import LabelDecision, Smoother, softmax
+from edgeharfer.runtime.tasks.smoothing import MIN_CERTAINTY, LabelDecision, Smoother, certainty, softmax
 from edgeharfer.runtime.types import Floats
 
 LABELS = ("calm", "happy", "sad")
@@ -51,6 +51,35 @@ def test_an_average_of_probabilities_sums_to_one() -> None:
         mean = smoother.update(softmax(random.normal(0, 4, 7).astype(np.float32)), n / 30)
     assert mean.sum() == pytest.approx(1, abs=1e-5)
     assert mean.dtype == np.float32
+
+
+def test_certainty_is_one_minus_the_relative_entropy() -> None:
+    assert certainty(probs(1, 0, 0)) == pytest.approx(1)
+    assert certainty(probs(0.25, 0.25, 0.25, 0.25)) == pytest.approx(0, abs=1e-6)
+    assert certainty(probs(0.5, 0.5, 0, 0)) == pytest.approx(0.5)
+    assert certainty(probs(1)) == 1
+
+
+def test_probabilities_of_equal_certainty_have_equal_weight() -> None:
+    smoothers = Smoother(0.3), Smoother(0.3, by_certainty=True)
+    for n, row in enumerate([probs(0.7, 0.2, 0.1), probs(0.1, 0.7, 0.2), probs(0.2, 0.7, 0.1)]):
+        equal, weighted = (smoother.update(row, n / 7) for smoother in smoothers)
+    assert weighted.tolist() == pytest.approx(equal.tolist(), abs=1e-6)
+
+
+def test_a_certain_first_look_outweighs_uncertain_ones() -> None:
+    smoother = Smoother(0.3, by_certainty=True)
+    smoother.update(probs(1, 0), 0.0)
+    for n in range(1, 4):
+        mean = smoother.update(probs(0.5, 0.5), n * 0.3)
+    weights = [math.exp(-3), *(MIN_CERTAINTY * (1 - math.exp(-1)) * math.exp(-n) for n in range(3))]
+    assert mean[0] == pytest.approx((weights[0] + sum(weights[1:]) / 2) / sum(weights), abs=1e-5)
+
+
+def test_after_an_uncertain_look_a_certain_one_counts_at_once() -> None:
+    smoother = Smoother(0.3, by_certainty=True)
+    smoother.update(probs(0.5, 0.5), 0.0)
+    assert smoother.update(probs(0, 1), 0.1)[1] > 0.9
 
 
 def test_the_first_look_counts_in_full() -> None:

@@ -23,8 +23,8 @@ class Smoothing:
 
     Attributes:
         method: "centered" takes the mean over `seconds` around each sample, half before and half after,
-            which adds no lag. "exponential" is the filter of a live run with `seconds` as its time
-            constant. "none" uses each sample by itself.
+            which adds no lag. "exponential" is the filter of a live run, weighted by certainty, with
+            `seconds` as its time constant. "none" uses each sample by itself.
         seconds: Width of the window, or time constant.
     """
 
@@ -49,7 +49,7 @@ class Smoothing:
         if not self.active or not len(raw):
             return raw
         if self.method == "exponential":
-            smoother = Smoother(self.seconds)
+            smoother = Smoother(self.seconds, by_certainty=True)
             return np.stack([smoother.update(row, float(at)) for at, row in zip(times_s, raw, strict=True)])
         return centered_mean(times_s, raw, self.seconds)
 

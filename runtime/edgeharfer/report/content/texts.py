@@ -178,7 +178,10 @@ def smoothing_words(smoothing: Smoothing) -> str:
     if not smoothing.active:
         return "None: each sample is labelled from its own probabilities."
     if smoothing.method == "exponential":
-        return f"Exponential average of each track's probabilities, time constant {smoothing.seconds:g} s."
+        return (
+            "Exponential average of each track's probabilities, weighted by their certainty, time constant "
+            f"{smoothing.seconds:g} s."
+        )
     return (
         f"Mean of each track's probabilities over {smoothing.seconds:g} s, half before and half after each "
         "sample."

@@ -1,4 +1,8 @@
-"""The task "emotion": classifies faces in batches, and averages the probabilities of each track over time."""
+"""The task "emotion": classifies faces in batches, and averages the probabilities of each track over time.
+
+A blurred or half-hidden face gives an uncertain reading. So readings are weighted by their certainty, which
+allows a shorter time constant: in webcam clips labels change no more often, and a new one appears sooner.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,8 @@ from edgeharfer.runtime.tasks.pictures import PictureModel
 from edgeharfer.runtime.tasks.smoothing import FACE_HYSTERESIS, LabelDecision, Smoother
 from edgeharfer.runtime.types import Emotion, Face, Floats, Frame, Image, TrackedFace
 
-TIME_CONSTANT_S = 0.35
-"""Time constant with which the probabilities of a face are averaged."""
+TIME_CONSTANT_S = 0.25
+"""Time constant of the average of a face's probabilities, which are weighted by their certainty."""
 PRIORS = ("package", "data", "balanced", "uniform")
 
 
@@ -159,7 +163,7 @@ class EmotionRecognizer:
     def _emotion(self, number: int, probs: Floats, now_s: float) -> Emotion:
         if number not in self._by_track:
             decision = LabelDecision(self._model.manifest.labels, self._threshold, FACE_HYSTERESIS)
-            self._by_track[number] = Smoother(self._time_constant_s), decision
+            self._by_track[number] = Smoother(self._time_constant_s, by_certainty=True), decision
         smoother, decision = self._by_track[number]
         mean = smoother.update(probs, now_s)
         label, score = decision.choose(mean)

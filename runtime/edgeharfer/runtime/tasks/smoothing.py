@@ -11,34 +11,40 @@ from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN, Floats
 
 HYSTERESIS = 0.08
 """Difference in probability by which another class must lead before the label changes."""
-FACE_HYSTERESIS = 0.16
+FACE_HYSTERESIS = 0.12
 """The same for the emotion of a face, whose probabilities vary more from frame to frame."""
+MIN_CERTAINTY = 0.05
+"""Minimum weight of probabilities in an average that is weighted by certainty."""
 
 
 class Smoother:
     """An exponential moving average of probabilities with a time constant, independent of the frame rate.
 
     Args:
-        time_constant_s: Time in seconds after which the average has followed a step by 63 %. 0 does not
-            average.
+        time_constant_s: Time in seconds after which the average has followed a step by 63 %, if the
+            probabilities before and after it have the same weight. 0 does not average.
+        by_certainty: Weight probabilities by their `certainty`, instead of equally.
     """
 
-    def __init__(self, time_constant_s: float) -> None:
-        self._tau = time_constant_s
+    def __init__(self, time_constant_s: float, *, by_certainty: bool = False) -> None:
+        self._tau, self._by_certainty = time_constant_s, by_certainty
         self.reset()
 
     def reset(self) -> None:
         """Discard the average."""
         self._mean: Floats | None = None
-        self._last_s = 0.0
+        self._weight = self._last_s = 0.0
 
     def update(self, probs: Floats, now_s: float) -> Floats:
         """Add probabilities, (classes,), at a time in seconds; return the average, float32, (classes,)."""
+        weight = max(certainty(probs), MIN_CERTAINTY) if self._by_certainty else 1.0
         if self._mean is None or self._tau <= 0 or now_s < self._last_s:
-            self._mean = probs.astype(np.float32)
+            self._mean, self._weight = probs.astype(np.float32), weight
         else:
-            share = np.float32(1 - math.exp(-(now_s - self._last_s) / self._tau))
-            self._mean = self._mean + share * (probs - self._mean)
+            fade = math.exp(-(now_s - self._last_s) / self._tau)
+            added = (1 - fade) * weight
+            self._weight = fade * self._weight + added
+            self._mean = self._mean + np.float32(added / self._weight) * (probs - self._mean)
         self._last_s = now_s
         return self._mean
 
@@ -92,6 +98,17 @@ class LabelDecision:
         """Return whether a label is nearly as probable as the best one, and not far below its threshold."""
         near_best = probs[label] + self._hysteresis >= best_value
         return bool(near_best and probs[label] >= self._thresholds[label] - self._hysteresis / 2)
+
+
+def certainty(probs: Floats) -> float:
+    """Return 1 for the probabilities, (classes,), of a single class and 0 for equal ones.
+
+    This is one minus their entropy, relative to the entropy of equal probabilities (Shannon 1948).
+    """
+    if len(probs) < 2:
+        return 1.0
+    entropy = -float(np.sum(probs * np.log(np.maximum(probs, 1e-9))))
+    return max(0.0, 1 - entropy / math.log(len(probs)))
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
