@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.calib.nodes import attribute
 from edgeharfer.export.onnx_graph import Array, OnnxGraph
 from edgeharfer.runtime.errors import ModelError
 
@@ -122,7 +123,7 @@ def _scale(graph: OnnxGraph, node: Any) -> tuple[Array, Array]:
 def _real(graph: OnnxGraph, node: Any, value: Array) -> Array:
     scale, zero = _scale(graph, node)
     if scale.size > 1:
-        axis = graph.attribute(node, "axis", 1) % value.ndim
+        axis = attribute(node, "axis", 1) % value.ndim
         shape = [-1 if one == axis else 1 for one in range(value.ndim)]
         scale, zero = scale.reshape(shape), np.broadcast_to(zero.ravel(), scale.size).reshape(shape)
     return np.asarray((value.astype(np.float32) - zero.astype(np.float32)) * scale, np.float32)

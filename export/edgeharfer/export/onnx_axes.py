@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from edgeharfer.calib.nodes import attribute
 from edgeharfer.export.onnx_graph import OnnxGraph
 from edgeharfer.runtime.errors import ConfigError, ModelError
 from edgeharfer.runtime.types import Floats
@@ -96,7 +97,7 @@ def fold_transposition(model: Any, feed: str, axes: Axes) -> Axes:
         first = graph.only_consumer(feed)
     if axes.order != "nhwc" or first is None or first.op_type != "Transpose":
         return axes
-    if list(graph.attribute(first, "perm", [])) != [0, 3, 1, 2]:
+    if list(attribute(first, "perm", [])) != [0, 3, 1, 2]:
         return axes
     for reader in [node for node in model.graph.node if first.output[0] in node.input]:
         reader.input[:] = [feed if one == first.output[0] else one for one in reader.input]
@@ -186,7 +187,7 @@ def _order_of_first_convolution(model: Any, feed: str, axes: int) -> tuple[str |
             weights = graph.constant(reader.input[1])
             if weights is None or weights.ndim != axes:
                 return None, None
-            return _ORDERS[axes][0], int(weights.shape[1]) * int(graph.attribute(reader, "group", 1))
+            return _ORDERS[axes][0], int(weights.shape[1]) * int(attribute(reader, "group", 1))
         if reader.op_type not in _PASSING:
             return None, None
         feed = reader.output[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeharfer.calib.nodes import attribute, read_names, subgraphs
+from edgeharfer.calib.nodes import read_names, subgraphs
 from edgeharfer.export import backend
 from edgeharfer.runtime.errors import ModelError
 
@@ -75,10 +75,6 @@ class OnnxGraph:
                 for one in (*inferred.value_info, *inferred.input, *inferred.output)
             }
         return self._shapes.get(name, [])
-
-    def attribute(self, node: Any, name: str, default: Any = None) -> Any:
-        """Return an attribute of a node as a Python value."""
-        return attribute(node, name, default)
 
     def insert(self, before: Any, operator: str, feeds: Sequence[str], result: str, **how: Any) -> None:
         """Insert a new node before another one."""

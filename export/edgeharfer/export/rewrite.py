@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeharfer.calib.nodes import attribute
 from edgeharfer.export.onnx_graph import Array, OnnxGraph
 
 MIN_CHANNELS = 16
@@ -130,14 +131,14 @@ def _window(graph: OnnxGraph, pad: Any, pool: Any) -> _Window | None:
     """Return the geometry of a Pad and its MaxPool; None if they cannot be folded."""
     pads = graph.constant(pad.input[1])
     lengths = [length for length in graph.shape(pad.input[0])[2:] if length is not None]
-    kernel = list(graph.attribute(pool, "kernel_shape"))
+    kernel = list(attribute(pool, "kernel_shape"))
     plain = (
         graph.only_consumer(pad.output[0]) is not None
         and _pads_with_zeros(graph, pad)
-        and not any(graph.attribute(pool, "pads", []))
-        and graph.attribute(pool, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
-        and not graph.attribute(pool, "ceil_mode", 0)
-        and set(graph.attribute(pool, "dilations", [1])) == {1}
+        and not any(attribute(pool, "pads", []))
+        and attribute(pool, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+        and not attribute(pool, "ceil_mode", 0)
+        and set(attribute(pool, "dilations", [1])) == {1}
         and len(pool.output) == 1
     )
     if not plain or pads is None or pads.size != 8 or len(lengths) != 2:
@@ -145,7 +146,7 @@ def _window(graph: OnnxGraph, pad: Any, pool: Any) -> _Window | None:
     outer, before, after = pads[[0, 1, 4, 5]], pads[2:4].tolist(), pads[6:8].tolist()
     if outer.any() or not all(0 <= one < size for one, size in zip(before + after, kernel * 2, strict=True)):
         return None
-    strides = list(graph.attribute(pool, "strides", [1, 1]))
+    strides = list(attribute(pool, "strides", [1, 1]))
     return _Window(lengths, kernel, strides, before, after)
 
 
@@ -154,7 +155,7 @@ def _pads_with_zeros(graph: OnnxGraph, pad: Any) -> bool:
     value, *axes = [*pad.input[2:], "", ""][:2]
     filled = graph.constant(value)
     zero = not value or (filled is not None and not filled.any())
-    return zero and not any(axes) and bool(graph.attribute(pad, "mode", b"constant") == b"constant")
+    return zero and not any(axes) and bool(attribute(pad, "mode", b"constant") == b"constant")
 
 
 def drop_zero_initial_state(graph: OnnxGraph, lstm: Any) -> None:
@@ -172,7 +173,7 @@ def _is_zero(graph: OnnxGraph, name: str) -> bool:
         if node is None or node.op_type not in (*_SHAPING, "ConstantOfShape"):
             return False
         if node.op_type == "ConstantOfShape":
-            filled = graph.attribute(node, "value")
+            filled = attribute(node, "value")
             return filled is None or not graph.array(filled).any()
         name = node.input[0]
     return not value.any()
@@ -185,7 +186,7 @@ def use_last_state_output(graph: OnnxGraph, lstm: Any) -> None:
         return
     cut = graph.only_consumer(squeeze.output[0])
     last = graph.only_consumer(cut.output[0]) if cut is not None else None
-    forward = graph.attribute(lstm, "direction", b"forward") == b"forward"
+    forward = attribute(lstm, "direction", b"forward") == b"forward"
     if not forward or last is None or not (_takes_last(graph, cut) and _squeezes(graph, last, 0)):
         return
     if len(lstm.output) > 1 and graph.consumers(lstm.output[1]):
@@ -199,7 +200,7 @@ def use_last_state_output(graph: OnnxGraph, lstm: Any) -> None:
 
 def gather_last_state(graph: OnnxGraph, lstm: Any) -> None:
     """Read the last state from the LSTM's second output instead of gathering it, as PyTorch does."""
-    if graph.attribute(lstm, "direction", b"forward") != b"forward":
+    if attribute(lstm, "direction", b"forward") != b"forward":
         return
     if any(lstm.output[1:2]) and (of_state := graph.only_consumer(lstm.output[1])) is not None:
         if _gathers_last(graph, of_state, 0, 1):
@@ -210,11 +211,7 @@ def gather_last_state(graph: OnnxGraph, lstm: Any) -> None:
         return
     frames, axis, between = graph.shape(lstm.output[0])[:1], 0, [last]
     last = graph.only_consumer(last.output[0])
-    if (
-        last is not None
-        and last.op_type == "Transpose"
-        and list(graph.attribute(last, "perm", [])) == [1, 0, 2]
-    ):
+    if last is not None and last.op_type == "Transpose" and list(attribute(last, "perm", [])) == [1, 0, 2]:
         axis, between, last = 1, [*between, last], graph.only_consumer(last.output[0])
     if last is None or not _gathers_last(graph, last, axis, frames[0] if frames else None):
         return
@@ -225,7 +222,7 @@ def gather_last_state(graph: OnnxGraph, lstm: Any) -> None:
 
 def _gathers_last(graph: OnnxGraph, node: Any, axis: int, length: int | None) -> bool:
     """Whether a node takes the last element of an axis and removes the axis."""
-    if node.op_type != "Gather" or graph.attribute(node, "axis", 0) != axis:
+    if node.op_type != "Gather" or attribute(node, "axis", 0) != axis:
         return False
     index = graph.constant(node.input[1])
     return index is not None and index.ndim == 0 and (index == -1 or index + 1 == length)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.calib.nodes import attribute
 from edgeharfer.export import backend
 from edgeharfer.export.onnx_graph import Array, OnnxGraph, copy_model
 
@@ -88,9 +89,9 @@ def _find_layer(graph: OnnxGraph, window: str) -> _Layer | None:
     squeeze = graph.only_consumer(lstm.output[1])
     others = [name for place, name in enumerate(lstm.output) if place != 1 and graph.consumers(name)]
     plain = (
-        list(graph.attribute(transpose, "perm")) == [1, 0, 2]
-        and graph.attribute(lstm, "direction", b"forward") == b"forward"
-        and graph.attribute(lstm, "layout", 0) == 0
+        list(attribute(transpose, "perm")) == [1, 0, 2]
+        and attribute(lstm, "direction", b"forward") == b"forward"
+        and attribute(lstm, "layout", 0) == 0
         and not any(lstm.input[4:])
     )
     if not plain or others or squeeze is None or squeeze.op_type != "Squeeze":
