@@ -11,7 +11,7 @@ from edgeharfer.kiosk.calibrate import calibrate_site, summarize
 from edgeharfer.kiosk.calibration import (
     MARGIN,
     MAX_FLOOR,
-    alarms_per_hour,
+    false_alarms,
     learn_floors,
     load_floors,
     save_calibration,
@@ -50,7 +50,8 @@ def test_false_alarms_go_and_a_surer_action_stays() -> None:
     assert found.floors["emotion"] == {"happy": pytest.approx(0.7 + MARGIN)}
     assert "background" not in found.floors["action"]
     sure = [result(n, 0.9) for n in range(20)]
-    assert alarms_per_hour(sure, Decisions(RULES, found.floors)) > 0
+    assert false_alarms(sure, Decisions(RULES, found.floors)) == ["Biking"]
+    assert found.remaining == ()
 
 
 def test_a_quiet_site_changes_next_to_nothing() -> None:
@@ -59,9 +60,21 @@ def test_a_quiet_site_changes_next_to_nothing() -> None:
     assert max(found.floors["action"].values()) < RULES.min_score
 
 
+def test_a_label_that_the_site_causes_with_near_certainty_goes_too() -> None:
+    smile = [result(n, 0.1, 0.985 if n // 30 % 2 else 0.93) for n in range(1200)]
+    found = learn_floors(smile, RULES)
+    assert found.floors["emotion"]["happy"] == pytest.approx((1 + 0.985) / 2, abs=1e-4)
+    assert found.alarms_before > 0 and found.alarms_after == 0
+
+
 def test_no_floor_makes_a_label_impossible() -> None:
     found = learn_floors([result(n, 0.999) for n in range(600)], RULES)
     assert found.floors["action"]["Biking"] == MAX_FLOOR
+    assert found.remaining == ("Biking",)
+    assert summarize(found, 0.5).splitlines()[1:] == [
+        "minimum scores: Biking 0.995",
+        "still reported: Biking; hide what causes it with privacy.ignore_zones",
+    ]
 
 
 def test_too_little_footage_is_told() -> None:
@@ -96,6 +109,6 @@ def test_a_site_is_calibrated_from_its_source(tmp_path: Path, monkeypatch: pytes
     assert found.seconds == pytest.approx(3.9)
     assert set(found.floors["action"]) == set(ACTIONS) - {"background"}
     assert load_floors(tmp_path / "state") == found.floors
-    assert "4 s of idle footage" in summarize(found)
+    assert "4 s of idle footage" in summarize(found, 0.5)
     with pytest.raises(ConfigError, match="5\\(1\\)"):
         calibrate_site(KioskConfig(site=SiteConfig(purpose="education")), tmp_path, seconds=1)

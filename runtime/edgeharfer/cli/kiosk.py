@@ -114,8 +114,9 @@ def calibrate(config: Path, state: Path, minutes: float, source: str | None) -> 
     from edgeharfer.kiosk.calibrate import calibrate_site, summarize
     from edgeharfer.kiosk.config import load_config
 
-    found = calibrate_site(load_config(config), state, seconds=60 * minutes, source=source)
-    click.echo(summarize(found))
+    loaded = load_config(config)
+    found = calibrate_site(loaded, state, seconds=60 * minutes, source=source)
+    click.echo(summarize(found, loaded.decisions.min_score))
 
 
 def command_path() -> Path:

@@ -73,12 +73,20 @@ class _Results(Sink):
         self.seen.append(result)
 
 
-def summarize(calibration: SiteCalibration) -> str:
-    """The outcome as text for the terminal."""
+def summarize(calibration: SiteCalibration, min_score: float) -> str:
+    """The outcome as text for the terminal; floors up to the general minimum score change nothing."""
     raised = [
-        f"{label} {floor:.2f}" for labels in calibration.floors.values() for label, floor in labels.items()
+        f"{label} {floor:.3g}"
+        for labels in calibration.floors.values()
+        for label, floor in labels.items()
+        if floor > min_score
     ]
-    return (
+    lines = [
         f"{calibration.seconds:.0f} s of idle footage: {calibration.alarms_before:.0f} false alarms per hour "
-        f"before, {calibration.alarms_after:.0f} after\nminimum scores: {', '.join(raised) or 'unchanged'}"
-    )
+        f"before, {calibration.alarms_after:.0f} after",
+        f"minimum scores: {', '.join(raised) or 'unchanged'}",
+    ]
+    if calibration.remaining:
+        labels = ", ".join(calibration.remaining)
+        lines.append(f"still reported: {labels}; hide what causes it with privacy.ignore_zones")
+    return "\n".join(lines)

@@ -21,7 +21,8 @@ from edgeharfer.runtime.tasks import PACKAGE_TASKS
 FILE = "calibration.json"
 QUANTILE = 0.99
 MARGIN = 0.05
-MAX_FLOOR = 0.95
+"""How far a floor is above the scores of the idle site; half of the way to 1 if that is less."""
+MAX_FLOOR = 0.995
 """Upper bound of a floor, so that no label is disabled completely."""
 REST_LABELS = frozenset({"neutral"})
 """Labels that are expected at an idle site and do not count as false alarms."""
@@ -39,12 +40,14 @@ class SiteCalibration:
         floors: Task -> label -> minimum score, 0 to 1.
         alarms_before: Decisions per hour without the floors, on the half that was not used to derive them.
         alarms_after: The same with the floors.
+        remaining: Labels of these last.
     """
 
     seconds: float
     floors: Floors
     alarms_before: float
     alarms_after: float
+    remaining: tuple[str, ...] = ()
 
 
 def learn_floors(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
@@ -58,19 +61,21 @@ def learn_floors(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibr
         raise ConfigError("calibration: too little footage; record the idle site for at least a minute")
     floors = {kind: _floors(scores) for kind, scores in _scores(results[:half]).items()}
     rest = results[half:]
+    hours = max(1e-9, rest[-1].pts_s - rest[0].pts_s) / HOUR_S
+    before, after = (false_alarms(rest, Decisions(rules, chosen)) for chosen in ({}, floors))
     return SiteCalibration(
         seconds=results[-1].pts_s - results[0].pts_s,
         floors=floors,
-        alarms_before=alarms_per_hour(rest, Decisions(rules)),
-        alarms_after=alarms_per_hour(rest, Decisions(rules, floors)),
+        alarms_before=len(before) / hours,
+        alarms_after=len(after) / hours,
+        remaining=tuple(sorted(set(after))),
     )
 
 
-def alarms_per_hour(results: Sequence[Result], decisions: Decisions) -> float:
-    """Decisions per hour on idle footage, without those of `REST_LABELS`."""
+def false_alarms(results: Sequence[Result], decisions: Decisions) -> list[str]:
+    """Labels of the decisions on idle footage, without `REST_LABELS`."""
     events = [event for result in results for event in decisions.update(result)]
-    alarms = [event for event in events if event.phase == "start" and event.label not in REST_LABELS]
-    return len(alarms) * HOUR_S / max(1e-9, results[-1].pts_s - results[0].pts_s)
+    return [event.label for event in events if event.phase == "start" and event.label not in REST_LABELS]
 
 
 def save_calibration(calibration: SiteCalibration, state: Path) -> None:
@@ -118,9 +123,12 @@ def _scores(results: Sequence[Result]) -> dict[str, list[Mapping[str, float]]]:
 
 
 def _floors(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """`MARGIN` above the `QUANTILE` of each label's score, at most `MAX_FLOOR`."""
+    """`MARGIN` above the `QUANTILE` of each label's score, or half of the way to 1, at most `MAX_FLOOR`."""
     if not scores:
         return {}
     labels = scores[0].keys() - NO_DECISION - REST_LABELS
     reached = {label: float(np.quantile([probs[label] for probs in scores], QUANTILE)) for label in labels}
-    return {label: round(min(MAX_FLOOR, value + MARGIN), 4) for label, value in sorted(reached.items())}
+    return {
+        label: round(min(value + MARGIN, (1 + value) / 2, MAX_FLOOR), 4)
+        for label, value in sorted(reached.items())
+    }
