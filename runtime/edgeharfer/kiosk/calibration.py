@@ -40,14 +40,14 @@ class SiteCalibration:
         floors: Task -> label -> minimum score, 0 to 1.
         alarms_before: Decisions per hour without the floors, on the half that was not used to derive them.
         alarms_after: The same with the floors.
-        remaining: Labels of these last.
+        remaining: Labels of the decisions that the floors do not prevent.
     """
 
     seconds: float
     floors: Floors
     alarms_before: float
     alarms_after: float
-    remaining: tuple[str, ...] = ()
+    remaining: tuple[str, ...]
 
 
 def learn_floors(results: Sequence[Result], rules: DecisionConfig) -> SiteCalibration:
