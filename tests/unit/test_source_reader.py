@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeharfer.runtime.clock import Clock, ManualClock
+from edgeharfer.runtime.source import reader
 from edgeharfer.runtime.source.base import STALE_S, BaseSource
+from edgeharfer.runtime.source.isolated import IsolatedSource
 from edgeharfer.runtime.source.messages import FrameMessage, Message, StatusMessage, receive
 from edgeharfer.runtime.source.reader import FrameForwarder
 from edgeharfer.runtime.types import Frame
@@ -126,3 +129,35 @@ def test_a_film_on_a_server_is_not_begun_again(link: Link) -> None:
     order = Opening([lambda: clock.sleep(STALE_S + 1)] * 3, live=False)
     assert follow(link, clock, order) == [0, 1, 2]
     assert order.opened == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (MemoryError(), MemoryError),
+        (ImportError("libcodec.so: failed to map segment from shared object"), MemoryError),
+        (
+            ImportError("x.so: failed to map segment from shared object: not permitted"),
+            RuntimeError,
+        ),
+        (KeyError("bug"), RuntimeError),
+    ],
+)
+def test_memory_that_runs_out_in_the_reader_is_raised_as_such(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
+) -> None:
+    def fail(_: Clock) -> Any:
+        raise error
+
+    monkeypatch.setattr(reader, "from_line", lambda _: SimpleNamespace(open=fail))
+    ours, theirs = socket.socketpair()
+    process = threading.Thread(target=reader.main, args=(theirs.detach(),))
+    process.start()
+    ours.sendall(b"{}\n")
+    message = receive(ours, 10)
+    ours.close()
+    process.join()
+    assert isinstance(message, StatusMessage)
+    parent: Any = SimpleNamespace(name="camera")
+    with pytest.raises(raised, match=type(error).__name__):
+        IsolatedSource._handle_status(parent, message.content)

@@ -22,7 +22,7 @@ from edgeharfer.cli.streams import (
 )
 from edgeharfer.cli.style import BAD, mark, use_color
 from edgeharfer.runtime.child import disable_core_dumps
-from edgeharfer.runtime.errors import EdgeharferError, MissingExtra
+from edgeharfer.runtime.errors import EdgeharferError, MissingExtra, is_out_of_memory
 
 COMMANDS = {
     "run": "Recognise actions and emotions in video from a camera, file or stream.",
@@ -132,20 +132,13 @@ def _run(arguments: list[str]) -> int:
         drop_output()  # the reader closed the pipe
         return 0
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return _fail("out of memory: free memory, or turn off a model (--action off)", 1, debug)
         return _fail(
             f"internal error, please report it: {type(error).__name__}: {error} (--debug shows a traceback)",
             1,
             debug,
         )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that memory ran out, as when the libraries of a module do not fit."""
-    # The words of glibc's loader; a folder that is mounted "noexec" adds the reason.
-    unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
-    return isinstance(error, MemoryError) or (unmapped and "not permitted" not in str(error))
 
 
 def _dispatch(arguments: list[str]) -> int:

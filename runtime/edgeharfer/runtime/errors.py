@@ -93,3 +93,10 @@ class MissingExtra(EdgeharferError):
 
 class MissingFormat(MissingExtra, SourceError):
     """The decoder of an image format is not installed."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error means that memory ran out, as when the libraries of a module do not fit."""
+    # The words of glibc's loader; a folder that is mounted "noexec" adds the reason.
+    unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    return isinstance(error, MemoryError) or (unmapped and "not permitted" not in str(error))

@@ -35,7 +35,7 @@ OPEN_S = 12.0
 _STEP_S = 0.1
 _SILENCE_S = 5.5
 
-_KINDS = {kind.__name__: kind for kind in (SourceError, CameraError)}
+_KINDS = {kind.__name__: kind for kind in (SourceError, CameraError, MemoryError)}
 
 
 def open_live(name: str, request: OpenRequest, options: SourceOptions) -> Source:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeharfer.runtime.clock import Clock, SystemClock
-from edgeharfer.runtime.errors import SourceError
+from edgeharfer.runtime.errors import SourceError, is_out_of_memory
 from edgeharfer.runtime.source import messages
 from edgeharfer.runtime.source.address import redact_within
 from edgeharfer.runtime.source.base import STALE_S, Source
@@ -180,13 +180,10 @@ def main(descriptor: int) -> None:
                 forwarder.forward(request)
             except ConnectionLost:
                 continue  # the peer closed the socket, so the iteration ends
-            except Exception as error:  # a bug: reported to the parent process, which raises it
-                messages.send(
-                    sock,
-                    StatusMessage(
-                        {"failed": redact_within(f"{type(error).__name__}: {error}"), "kind": "defect"}
-                    ),
-                )
+            except Exception as error:  # too little memory, or a bug: the parent process raises it
+                kind = MemoryError.__name__ if is_out_of_memory(error) else "defect"
+                text = redact_within(f"{type(error).__name__}: {error}")
+                messages.send(sock, StatusMessage({"failed": text, "kind": kind}))
         forwarder.close()
 
 
