@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from edgeharfer.runtime.errors import ConfigError, SourceError  # noqa: E402
 from edgeharfer.runtime.inference.manifest import InputSpec  # noqa: E402
 from edgeharfer.runtime.inference.preprocess import preprocess_images  # noqa: E402
 from edgeharfer.runtime.tasks.smoothing import softmax  # noqa: E402
-from edgeharfer.runtime.types import Box, Face  # noqa: E402
+from edgeharfer.runtime.types import Box, Face, Floats  # noqa: E402
 from edgeharfer.training.emotion.augment import FaceAugmentation  # noqa: E402
 from edgeharfer.training.emotion.data import HeadTargets  # noqa: E402
 from edgeharfer.training.emotion.distill import (  # noqa: E402
@@ -35,6 +36,8 @@ from edgeharfer.training.emotion.distill import (  # noqa: E402
     teach,
     uncertain_targets,
 )
+from edgeharfer.training.emotion.expressions import MadeFaces  # noqa: E402
+from edgeharfer.training.emotion.face_mesh import FaceMesh  # noqa: E402
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
@@ -218,7 +221,7 @@ def test_blended_faces_are_taught_the_answers_alone_in_their_share() -> None:
     lessons = make_lessons(prepared, recipe, [UndecidedTeacher(Path("run"))])
     assert len(lessons.faces) == 40
     assert lessons.drawn == 10
-    assert lessons.counts == {"uncertain": 0, "counted": 0, "unlabelled": 0, "blends": 30}
+    assert lessons.counts == {"uncertain": 0, "counted": 0, "unlabelled": 0, "blends": 30, "expressions": 0}
     assert lessons.chances is not None
     assert lessons.chances[:10].sum() == pytest.approx(0.25)
     np.testing.assert_allclose(lessons.targets.by_head["fer7"][10:], 1 / 7, rtol=1e-6)
@@ -226,6 +229,43 @@ def test_blended_faces_are_taught_the_answers_alone_in_their_share() -> None:
     assert [len(x) for x, _ in batches] == [5, 5]
     with pytest.raises(ConfigError, match="--teacher"):
         make_lessons(prepared, recipe, ())
+
+
+def test_made_expressions_change_neither_the_other_targets_nor_the_biases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (10, 48, 48)).astype(np.uint8)
+    faces = Faces([str(i) for i in range(10)], pictures, np.arange(10) % 7, pictures)
+    votes = {str(i): 10 * rows(10, i % 8)[0] for i in range(10)}
+    prepared: Any = SimpleNamespace(train=faces, votes=votes)
+    teachers = [UndecidedTeacher(Path("run"))]
+    sources: list[Any] = []
+
+    def made(faces: Faces, votes: Floats, number: int, mesh: FaceMesh, rng: Any) -> MadeFaces:
+        sources.append((len(faces), len(votes)))
+        shown = Faces(["made"] * number, pictures[:number], np.full(number, NO_LABEL), pictures[:number])
+        return MadeFaces(shown, np.full(number, ANGRY), np.full(number, 0.5, np.float32))
+
+    monkeypatch.setattr("edgeharfer.training.emotion.train.make_expressions", made)
+    mesh: Any = object()
+    plain = EmotionRecipe(sampling_power=0.5, blends=6)
+    recipe = replace(plain, expressions=4, expression_share=0.25)
+    lessons = make_lessons(prepared, recipe, teachers, mesh=mesh)
+    without = make_lessons(prepared, plain, teachers)
+    assert sources == [(16, 10)]
+    assert len(lessons.faces) == 20
+    assert lessons.drawn == without.drawn
+    assert lessons.counts["expressions"] == 4
+    assert lessons.chances is not None
+    assert lessons.chances[16:].sum() == pytest.approx(0.25)
+    for head, taught in lessons.targets.by_head.items():
+        np.testing.assert_array_equal(taught[:16], without.targets.by_head[head])
+        np.testing.assert_array_equal(lessons.offsets[head], without.offsets[head])
+    assert (lessons.targets.by_head["fer7"][16:, ANGRY] > 0.5).all()
+    for options in ({"mesh": None}, {"teachers": ()}, {"prepared": SimpleNamespace(train=faces, votes=None)}):
+        settings: Any = {"prepared": prepared, "recipe": recipe, "teachers": teachers, "mesh": mesh} | options
+        with pytest.raises(ConfigError, match="expressions"):
+            make_lessons(**settings)
 
 
 def test_faces_are_drawn_by_their_chances() -> None:

@@ -108,6 +108,10 @@ def run_options(command: F) -> F:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Clips whose faces are added with the teachers' answers; repeatable.",
 )  # fmt: skip
+@path_option(
+    "--mesh", metavar="FILE",
+    help="face_landmark.tflite of MediaPipe, for recipes that change the expressions of faces.",
+)  # fmt: skip
 def emotion(
     data: Path,
     out: Path,
@@ -116,6 +120,7 @@ def emotion(
     teachers: tuple[str, ...],
     uncertain: Path | None,
     unlabelled: tuple[Path, ...],
+    mesh: Path | None,
     recipe: str | None,
     changes: tuple[str, ...],
     compare: str | None,
@@ -126,6 +131,7 @@ def emotion(
     """Train an emotion model on FER-2013: a folder or zip of train/ and val/, or Kaggle's fer2013.csv."""
     with needs_extra("train"):
         from edgeharfer.training.emotion.distill import parse_teacher
+        from edgeharfer.training.emotion.face_mesh import FaceMesh
         from edgeharfer.training.emotion.recipe import EmotionRecipe
         from edgeharfer.training.emotion.train import train_emotion
 
@@ -134,11 +140,13 @@ def emotion(
 
     detector = make_detector("blazeface", min_score=MIN_PORTRAIT_SCORE)
     wanted = read_options(EmotionRecipe, "emotion", recipe, settings, changes)
+    face_mesh = FaceMesh(mesh) if mesh else None
 
     def train_one(one: EmotionRecipe, folder: Path) -> None:
         train_emotion(
             data, folder, one, detector, votes_file=ferplus, resume=resume, tensorboard=tensorboard,
             teachers=[parse_teacher(text) for text in teachers], uncertain=uncertain, unlabelled=unlabelled,
+            mesh=face_mesh,
             backbone_weights=None if backbone_weights == "none" else backbone_weights, report=echo,
         )  # fmt: skip
 

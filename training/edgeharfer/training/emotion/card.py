@@ -145,6 +145,7 @@ def describe_lessons(facts: Mapping[str, Any]) -> list[str]:
         "uncertain": "photographs with uncertain labels",
         "unlabelled": "faces of clips",
         "blends": "faces made of two training faces",
+        "expressions": "training faces with changed expressions",
     }
     sentences += [
         f"Further {kind}, added with the teachers' answers: {counts[key]:,}."

@@ -71,6 +71,9 @@ class EmotionRecipe:
         blends: Number of faces made of two training faces (`blend.blend_faces`) that are added with the
             teachers' answers alone.
         blend_share: Chance that a face that is drawn is one of these.
+        expressions: Number of training faces with changed expressions (`expressions.make_expressions`) that
+            are added.
+        expression_share: Chance that a face that is drawn is one of these.
         validation_share: Share of the training images held out to select the best epoch and the temperature.
         aligned_share: Share of training images cropped as at run time, not as in the data set.
         limit: Maximum number of training images, drawn at random; None uses all.
@@ -110,6 +113,8 @@ class EmotionRecipe:
     min_lift: float = 1.5
     blends: int = 0
     blend_share: float = 0.5
+    expressions: int = 0
+    expression_share: float = 0.13
     validation_share: float = 0.05
     aligned_share: float = 0.5
     limit: int | None = None

@@ -40,6 +40,8 @@ from edgeharfer.training.emotion.distill import (
     uncertain_targets,
     with_more_chances,
 )
+from edgeharfer.training.emotion.expressions import make_expressions
+from edgeharfer.training.emotion.face_mesh import FaceMesh
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces
 from edgeharfer.training.emotion.networks import (
     add_l2,
@@ -73,6 +75,7 @@ def train_emotion(
     teachers: Sequence[Teacher] = (),
     uncertain: Path | None = None,
     unlabelled: Sequence[Path] = (),
+    mesh: FaceMesh | None = None,
     resume: bool = False,
     tensorboard: bool = False,
     report: Reporter = print,
@@ -91,6 +94,7 @@ def train_emotion(
         uncertain: Further photographs in folders by class, with labels that are not to be trusted; needs
             teachers.
         unlabelled: Folders of clips whose faces are added without labels; needs teachers.
+        mesh: Finds the points of the faces whose expressions are changed.
         resume: Continue an interrupted run in `out`.
         tensorboard: Also write TensorBoard event files.
         report: Receives progress messages.
@@ -113,7 +117,7 @@ def train_emotion(
     model = build_model(recipe, prepared, backbone_weights, recipe.dtype)
     further = [read_uncertain(uncertain, detector)] if uncertain else []
     further += [read_unlabelled(folder, detector) for folder in unlabelled]
-    lessons = make_lessons(prepared, recipe, teachers, further)
+    lessons = make_lessons(prepared, recipe, teachers, further, mesh)
     on_epoch = tensorboard_writer(out / "tensorboard") if tensorboard else None
     validate = make_validation(prepared, spec, lessons.offsets)
     history: list[dict[str, float]] = []
@@ -234,11 +238,12 @@ class Lessons:
     """What a network is taught.
 
     Attributes:
-        faces: Training faces and, at the end, those with uncertain labels, without labels, and made of two.
+        faces: Training faces and, at the end, those with uncertain labels, without labels, made of two, and
+            with made expressions.
         targets: Their targets.
         drawn: Number of faces in an epoch.
         counts: Number of further faces by kind: "uncertain", "counted" (those of which the label counts),
-            "unlabelled" and "blends".
+            "unlabelled", "blends" and "expressions".
         chances: Chance of each to be drawn; None shows each once an epoch.
         offsets: Head -> what its biases lack, see `distill.bias_offsets`.
     """
@@ -252,17 +257,25 @@ class Lessons:
 
 
 def make_lessons(
-    prepared: TrainingData, recipe: EmotionRecipe, teachers: Sequence[Teacher], further: Sequence[Faces] = ()
+    prepared: TrainingData,
+    recipe: EmotionRecipe,
+    teachers: Sequence[Teacher],
+    further: Sequence[Faces] = (),
+    mesh: FaceMesh | None = None,
 ) -> Lessons:
     """Make the targets of a run.
 
     Raises:
-        ConfigError: A teacher is not a finished run, or there are further faces without one.
+        ConfigError: A teacher is not a finished run, there are further faces without one, or expressions
+            without votes or a mesh.
     """
-    if (further or recipe.blends) and not teachers:
+    if (further or recipe.blends or recipe.expressions) and not teachers:
         raise ConfigError(
-            "--uncertain, --unlabelled and blends require --teacher RUN, whose answers are learned"
+            "--uncertain, --unlabelled, blends and expressions require --teacher RUN, whose answers are "
+            "learned"
         )
+    if recipe.expressions and (mesh is None or prepared.votes is None):
+        raise ConfigError("expressions require --mesh FILE and --ferplus CSV")
     faces = prepared.train
     targets = make_targets(
         faces, prepared.votes, smoothing=recipe.label_smoothing, majority=recipe.majority,
@@ -271,7 +284,8 @@ def make_lessons(
     plain = class_shares(targets)
     labels = faces.labels
     number = len(labels)
-    counts = {"uncertain": 0, "counted": 0, "unlabelled": 0, "blends": recipe.blends}
+    counts = {"uncertain": 0, "counted": 0, "unlabelled": 0}
+    counts |= {"blends": recipe.blends, "expressions": recipe.expressions}
     for more in further:
         faces = faces.with_more(more)
     answers = teach(teachers, faces.aligned) if teachers else {}
@@ -299,9 +313,13 @@ def make_lessons(
         targets = targets.with_more(of_blends)
         answers = {head: np.concatenate([rows, of_blends[head]]) for head, rows in answers.items()}
         chances = with_more_chances(chances, drawn, recipe.blends, recipe.blend_share)
-    if chances is None:
-        return Lessons(faces, targets, drawn, counts)
-    offsets = bias_offsets(targets, answers, plain, chances)
+    offsets = {} if chances is None else bias_offsets(targets, answers, plain, chances)
+    if recipe.expressions and mesh is not None:
+        rng = np.random.default_rng(recipe.seed)
+        made = make_expressions(faces, targets.by_head["fer8"][:number], recipe.expressions, mesh, rng)
+        targets = targets.with_more(made.targets(teach(teachers, made.faces.aligned)))
+        chances = with_more_chances(chances, len(faces), len(made.faces), recipe.expression_share)
+        faces = faces.with_more(made.faces)
     return Lessons(faces, targets, drawn, counts, chances, offsets)
 
 
