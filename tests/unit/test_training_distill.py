@@ -42,6 +42,7 @@ from edgeharfer.training.emotion.faces import NO_LABEL, Faces  # noqa: E402
 from edgeharfer.training.emotion.kaggle import FER7  # noqa: E402
 from edgeharfer.training.emotion.recipe import EmotionRecipe  # noqa: E402
 from edgeharfer.training.emotion.train import Lessons, loss_weights, make_batches, make_lessons  # noqa: E402
+from edgeharfer.training.temperature import cross_entropy, fit_biases  # noqa: E402
 from films import write_film  # noqa: E402
 from tiny_faces import NoFaces  # noqa: E402
 
@@ -355,3 +356,20 @@ def test_a_teacher_answers_with_calibrated_probabilities(tmp_path: Path) -> None
 def test_a_folder_without_a_run_is_no_teacher(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no finished emotion run"):
         Teacher(tmp_path).probabilities(np.zeros((1, 48, 48), np.uint8))
+
+
+def test_biases_give_the_classes_their_shares() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.choice(3, 900, p=[0.6, 0.3, 0.1])
+    targets = rows(3, *truth)
+    logits: Any = (rng.normal(0, 1, (900, 3)) + 2 * targets + [0.0, 1.0, -1.5]).astype(np.float32)
+    targets[:100] = 0  # without a label
+    targets[100:200] *= 3
+    biases = fit_biases(logits, targets, 1.5)
+    probs = softmax(logits + biases, 1.5)
+    weights = targets.sum(axis=1)
+    np.testing.assert_allclose((probs * weights[:, None]).sum(axis=0), targets.sum(axis=0), rtol=1e-3)
+    corrected: Any = logits + biases
+    for change in np.eye(3) * 0.1:
+        for worse in (corrected + change, corrected - change):
+            assert cross_entropy(worse, targets, 1.5) > cross_entropy(corrected, targets, 1.5)

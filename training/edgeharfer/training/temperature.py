@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al. 2017)."""
+"""Temperature scaling (Guo et al. 2017), and biases beside it (Alexandari et al. 2020)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 
 from edgeharfer.runtime.tasks.smoothing import softmax
 from edgeharfer.runtime.types import Floats
+
+BIAS_STEPS = 100
+"""Steps of the fit of biases, each towards the shares by their ratio to the mean probabilities."""
 
 
 def fit_temperature(logits: Floats, targets: Floats, low: float, high: float, steps: int) -> float:
@@ -24,6 +27,30 @@ def fit_temperature(logits: Floats, targets: Floats, low: float, high: float, st
     grid = np.geomspace(low, high, steps)
     losses = [cross_entropy(logits, targets, temperature) for temperature in grid]
     return round(float(grid[int(np.argmin(losses))]), 4)
+
+
+def fit_biases(logits: Floats, targets: Floats, temperature: float) -> Floats:
+    """Fit biases that minimise the cross-entropy of held-out samples, by bias-corrected temperature scaling.
+
+    With them the mean probabilities equal the shares of the targets.
+
+    Args:
+        logits: (n, classes).
+        targets: (n, classes). Rows may carry a sample weight; rows of zeros are ignored. Each class needs a
+            share.
+        temperature: Temperature of the logits.
+
+    Returns:
+        What to add to the logits, float32 (classes,).
+    """
+    known = targets.sum(axis=1) > 0
+    weights = targets[known].sum(axis=1, keepdims=True)
+    shares = targets[known].sum(axis=0, dtype=np.float64)
+    biases = np.zeros(logits.shape[1])
+    for _ in range(BIAS_STEPS):
+        probs = softmax(np.asarray(logits[known] + biases, np.float32), temperature) * weights
+        biases += temperature * np.log(shares / probs.sum(axis=0, dtype=np.float64))
+    return np.asarray(biases, np.float32)
 
 
 def cross_entropy(logits: Floats, targets: Floats, temperature: float) -> float:

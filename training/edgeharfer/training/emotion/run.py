@@ -24,15 +24,8 @@ from edgeharfer.training.emotion.recipe import EmotionRecipe
 from edgeharfer.training.emotion.sheets import write_mistakes_sheet
 from edgeharfer.training.plots import plot_confusion, plot_curves, plot_reliability
 from edgeharfer.training.records import RUN_MODEL, class_table, environment, normalize_weights, write_history
-from edgeharfer.training.temperature import fit_temperature
+from edgeharfer.training.temperature import fit_biases, fit_temperature
 
-PRIOR_EVENNESS = 0.65
-"""How much the runtime prior is flattened: training class shares to the power 1 - evenness.
-
-Over a third of FER+ is neutral. With that prior, live faces would rarely be classified as anything else and
-never as contempt. Chosen on held-out images as the largest value with which no fewer were recognised than by
-an earlier network with the square roots.
-"""
 MIN_RECALL, MIN_PICTURES = 0.48, 20
 """A class with at least MIN_PICTURES held-out images and a lower recall gets a larger prior."""
 BOOST_STEP, MAX_TOP1_LOSS = 1.05, 0.005
@@ -57,6 +50,7 @@ class HeadEvaluation:
         temperature: Fitted temperature.
         training_prior: Class shares of the training targets.
         assumed: Class shares of the runtime's default prior.
+        evenness: How much the default prior is flattened, see `flatten_prior`.
         boosts: Class -> factor by which its share in `assumed` was raised to improve its recall.
         by_prior: Result of `metrics.score` under the priors "data", "package" and "uniform".
         split: Name of the evaluation split.
@@ -70,6 +64,7 @@ class HeadEvaluation:
     temperature: float
     training_prior: Shares
     assumed: Shares
+    evenness: float
     boosts: Mapping[str, float]
     by_prior: Mapping[str, Any]
     split: str
@@ -121,6 +116,7 @@ def evaluate_heads(
     validation_logits: Mapping[str, Floats],
     test_logits: Mapping[str, Floats],
     *,
+    evenness: float,
     weight_cap: float = 0.0,
 ) -> list[HeadEvaluation]:
     """Fit temperatures and priors on the held-out images and score the evaluation split.
@@ -129,6 +125,7 @@ def evaluate_heads(
         prepared: Data of the run.
         validation_logits: Head -> logits of the held-out images, (n, classes).
         test_logits: Head -> logits of the evaluation images, (n, classes).
+        evenness: How much the runtime's default prior is flattened, see `flatten_prior`.
         weight_cap: Largest class weight in training, since class weights change the learned prior.
     """
     held_back = make_targets(prepared.validation, prepared.votes).by_head
@@ -140,7 +137,7 @@ def evaluate_heads(
         temperature = fit_temperature(validation_logits[head], held_back[head], *TEMPERATURES)
         training_prior = np.asarray(normalize_weights(taught[head].sum(axis=0).tolist()))
         held_back_probs = softmax(validation_logits[head], temperature)
-        flattened = flatten_prior(training_prior, PRIOR_EVENNESS)
+        flattened = flatten_prior(training_prior, evenness)
         boosts = boost_weak_classes(
             reweight(held_back_probs, prior_ratio(flattened, training_prior)), known_labels[head], labels
         )
@@ -162,12 +159,26 @@ def evaluate_heads(
             for name, prior in priors.items()
         }
         result = HeadEvaluation(
-            head, labels, temperature, training_prior, priors["package"], boosts, by_prior,
+            head, labels, temperature, training_prior, priors["package"], evenness, boosts, by_prior,
             split=SPLIT_DISPLAY_NAMES.get(prepared.test.split, prepared.test.split),
             truth=truth[head], uncalibrated_probs=softmax(test_logits[head], 1.0), probs=probs,
         )  # fmt: skip
         results.append(result)
     return results
+
+
+def fit_head_biases(prepared: TrainingData, logits: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return head -> what to add to its biases, fitted on the held-out images.
+
+    Args:
+        prepared: Data of the run.
+        logits: Head -> logits of the held-out images, (n, classes).
+    """
+    targets = make_targets(prepared.validation, prepared.votes).by_head
+    return {
+        head: fit_biases(rows, targets[head], fit_temperature(rows, targets[head], *TEMPERATURES))
+        for head, rows in logits.items()
+    }
 
 
 def save_run(
@@ -275,7 +286,7 @@ def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[st
 def describe_prior(result: HeadEvaluation) -> str:
     """Describe the runtime's default prior for the model card."""
     boosts = (f"that of {label} {factor:.2g} times as large" for label, factor in result.boosts.items())
-    return ", ".join([f"those shares to the power {1 - PRIOR_EVENNESS:.2g}", *boosts])
+    return ", ".join([f"those shares to the power {1 - result.evenness:.2g}", *boosts])
 
 
 def flatten_prior(training_prior: Shares, evenness: float) -> Shares:

@@ -51,7 +51,7 @@ from edgeharfer.training.emotion.networks import (
     set_backbone_trainable,
 )
 from edgeharfer.training.emotion.recipe import EmotionRecipe
-from edgeharfer.training.emotion.run import TEMPERATURES, evaluate_heads, save_run
+from edgeharfer.training.emotion.run import TEMPERATURES, evaluate_heads, fit_head_biases, save_run
 from edgeharfer.training.emotion.sheets import write_augmentation_sheet
 from edgeharfer.training.loop import TrainingPlan, fit, greedy_soup
 from edgeharfer.training.losses import make_loss
@@ -140,12 +140,16 @@ def train_emotion(
     plain = build_model(recipe, prepared, None, "float32")
     plain.set_weights(model.get_weights())
     correct_biases(plain, lessons.offsets)
+    if recipe.fit_biases:
+        correct_biases(plain, fit_head_biases(prepared, predict(plain, prepared.validation.aligned, spec)))
     prepared.facts["teachers"] = [teacher.folder.name for teacher in teachers]
     prepared.facts["further_faces"] = dict(lessons.counts)
     if recipe.votes_share and teachers and prepared.votes is not None:
         prepared.facts["votes_share"] = recipe.votes_share
     logits = [predict(plain, faces.aligned, spec) for faces in (prepared.validation, prepared.test)]
-    heads = evaluate_heads(prepared, *logits, weight_cap=recipe.class_weight_cap)
+    heads = evaluate_heads(
+        prepared, *logits, evenness=recipe.prior_evenness, weight_cap=recipe.class_weight_cap
+    )
     for result in heads:
         report(str(result))
     save_run(out, plain, recipe, spec, prepared, heads, history)
