@@ -14,7 +14,7 @@ from edgeharfer.evaluate import ferplus
 from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion import expressions
-from edgeharfer.training.emotion.expressions import RECIPES, MadeFaces, change_expression, make_expressions
+from edgeharfer.training.emotion.expressions import PROTOTYPES, MadeFaces, change_expression, make_expressions
 from edgeharfer.training.emotion.face_mesh import POINTS, FaceMesh
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces
 from edgeharfer.training.emotion.kaggle import FER7
@@ -133,15 +133,15 @@ def faces_of(classes: list[str], corners: Mapping[int, int] | None = None) -> tu
 SOURCES = ["neutral", "happy", "surprise", "sad"]
 
 
-def test_made_faces_have_the_expressions_of_their_recipes() -> None:
+def test_made_faces_have_the_expressions_of_their_prototypes() -> None:
     faces, votes = faces_of(SOURCES)
     made = make_expressions(faces, votes, 400, DrawnMesh(), np.random.default_rng(1))
     assert made.faces.pictures.shape == (400, SIDE, SIDE)
     assert (made.faces.labels == NO_LABEL).all()
-    total = sum(one.chance for one in RECIPES)
-    for name in {one.expression for one in RECIPES}:
+    total = sum(one.chance for one in PROTOTYPES)
+    for name in {one.expression for one in PROTOTYPES}:
         label = NO_LABEL if name is None else ferplus.LABELS.index(name)
-        expected = sum(one.chance for one in RECIPES if one.expression == name) / total
+        expected = sum(one.chance for one in PROTOTYPES if one.expression == name) / total
         assert (made.expressions == label).mean() == pytest.approx(expected, abs=0.08)
         shares = made.shares[made.expressions == label]
         assert shares.max() == pytest.approx(0 if name is None else expressions.SHARES[name])
@@ -161,7 +161,7 @@ def test_only_faces_that_look_into_the_camera_are_changed() -> None:
     assert len(mesh.asked) == 6, "not the one that is of another class"
     assert faces.aligned[other].tobytes() not in mesh.asked
     assert (abs(made.faces.pictures[:, 0, 0].astype(int) - 220) < 5).all()
-    with pytest.raises(ValueError, match="neutral looks into the camera"):
+    with pytest.raises(ConfigError, match="no neutral training face looks into the camera"):
         make_expressions(
             *faces_of([*SOURCES[1:], "neutral"], {3: 255}), 5, DrawnMesh(), np.random.default_rng(0)
         )
@@ -179,10 +179,10 @@ def test_an_expression_is_mixed_into_the_answers_of_heads_that_know_it() -> None
     np.testing.assert_allclose(targets["fer8"][2], 1 / 8)
 
 
-def test_the_recipes_are_of_known_units_and_classes() -> None:
+def test_the_prototypes_are_of_known_units_and_classes() -> None:
     assert ferplus.LABELS[: len(FER7)] == FER7
-    assert sum(one.chance for one in RECIPES) == pytest.approx(1)
-    for one in RECIPES:
+    assert sum(one.chance for one in PROTOTYPES) == pytest.approx(1)
+    for one in PROTOTYPES:
         assert set(one.units) <= set(expressions._UNITS)
         assert one.source in expressions.MIN_VOTES
         assert one.expression is None or one.expression in expressions.SHARES

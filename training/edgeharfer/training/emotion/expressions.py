@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeharfer.evaluate import ferplus
+from edgeharfer.runtime.errors import ConfigError
 from edgeharfer.runtime.types import Floats, Image
 from edgeharfer.training.emotion.face_mesh import FaceMesh
 from edgeharfer.training.emotion.faces import NO_LABEL, Faces
@@ -118,11 +119,11 @@ _ENLARGED = 4
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Prototype:
     """How faces of one class get an expression.
 
     Attributes:
-        chance: Chance of this recipe.
+        chance: Chance of this prototype.
         source: Class of the faces that are changed, one of `ferplus.LABELS`.
         expression: The resulting class; None where the teachers alone say what it is.
         units: Action units and their strengths.
@@ -135,25 +136,25 @@ class Recipe:
 
 
 _BROWS_DOWN = {"4": 1.0, "7": 0.9}
-RECIPES = (
+PROTOTYPES = (
     # Anger with closed lips: pressed together, or with the chin raised.
-    Recipe(0.15, "neutral", "angry", {**_BROWS_DOWN, "24": 1}),
-    Recipe(0.10, "neutral", "angry", {**_BROWS_DOWN, "24": 0.6, "17": 1}),
-    Recipe(0.09, "neutral", "angry", {**_BROWS_DOWN, "24": 0.8, "17": 0.4, "15": 0.3, "5": 0.3}),
+    Prototype(0.15, "neutral", "angry", {**_BROWS_DOWN, "24": 1}),
+    Prototype(0.10, "neutral", "angry", {**_BROWS_DOWN, "24": 0.6, "17": 1}),
+    Prototype(0.09, "neutral", "angry", {**_BROWS_DOWN, "24": 0.8, "17": 0.4, "15": 0.3, "5": 0.3}),
     # Fear with closed and with open lips: those of a smile are stretched and lowered.
-    Recipe(0.07, "neutral", "fear", {"1": 1, "2": 0.5, "4": 0.7, "5": 1, "20": 1, "26": 0.5}),
-    Recipe(0.04, "surprise", "fear", {"1": 0.3, "4": 0.8, "5": 0.4, "20": 1.1, "26": -0.5}),
-    Recipe(0.05, "happy", "fear",
-           {"1": 1, "2": 0.5, "4": 0.7, "5": 1, "12 left": -1.1, "12 right": -1.1, "20": 0.7, "26": 0.2}),
+    Prototype(0.07, "neutral", "fear", {"1": 1, "2": 0.5, "4": 0.7, "5": 1, "20": 1, "26": 0.5}),
+    Prototype(0.04, "surprise", "fear", {"1": 0.3, "4": 0.8, "5": 0.4, "20": 1.1, "26": -0.5}),
+    Prototype(0.05, "happy", "fear",
+              {"1": 1, "2": 0.5, "4": 0.7, "5": 1, "12 left": -1.1, "12 right": -1.1, "20": 0.7, "26": 0.2}),
     # Contempt raises one corner of the lips.
-    Recipe(0.07, "neutral", "contempt", {"12 left": 1, "14 left": 1}),
-    Recipe(0.07, "neutral", "contempt", {"12 right": 1, "14 right": 1}),
-    Recipe(0.08, "neutral", "sad", {"1": 1, "4": 0.5, "15": 1, "17": 0.5}),
+    Prototype(0.07, "neutral", "contempt", {"12 left": 1, "14 left": 1}),
+    Prototype(0.07, "neutral", "contempt", {"12 right": 1, "14 right": 1}),
+    Prototype(0.08, "neutral", "sad", {"1": 1, "4": 0.5, "15": 1, "17": 0.5}),
     # A few weak units that are no expression of their own.
-    Recipe(0.11, "neutral", None, {}),
-    Recipe(0.06, "sad", None, {}),
-    Recipe(0.06, "happy", None, {}),
-    Recipe(0.05, "surprise", None, {}),
+    Prototype(0.11, "neutral", None, {}),
+    Prototype(0.06, "sad", None, {}),
+    Prototype(0.06, "happy", None, {}),
+    Prototype(0.05, "surprise", None, {}),
 )  # fmt: skip
 """Prototypes of the expressions (Ekman, Friesen & Hager 2002; Lucey et al. 2010, table 1), without disgust,
 whose wrinkles cannot be made like this."""
@@ -223,29 +224,29 @@ def make_expressions(
         rng: Random generator.
 
     Raises:
-        ValueError: There is no such face of a class.
+        ConfigError: There is no such face of a class.
     """
     pool = {source: _frontal(faces.aligned, votes, source, mesh) for source in MIN_VOTES}
     for source, found in pool.items():
         if not found:
-            raise ValueError(f"no face of the class {source} looks into the camera")
+            raise ConfigError(f"expressions: no {source} training face looks into the camera")
     pictures = np.empty((number, *faces.aligned.shape[1:]), np.uint8)
     expressions = np.full(number, NO_LABEL, np.int64)
     shares = np.zeros(number, np.float32)
-    chances = np.array([one.chance for one in RECIPES])
-    for at, drawn in enumerate(rng.choice(len(RECIPES), number, p=chances / chances.sum())):
-        recipe = RECIPES[drawn]
-        index, points = pool[recipe.source][rng.integers(len(pool[recipe.source]))]
-        if recipe.expression is None:
+    chances = np.array([one.chance for one in PROTOTYPES])
+    for at, drawn in enumerate(rng.choice(len(PROTOTYPES), number, p=chances / chances.sum())):
+        prototype = PROTOTYPES[drawn]
+        index, points = pool[prototype.source][rng.integers(len(pool[prototype.source]))]
+        if prototype.expression is None:
             units = _weak_units(rng)
         else:
             strength = rng.uniform(*STRENGTHS)
             units = {
                 unit: strength * size * rng.uniform(1 - JITTER, 1 + JITTER)
-                for unit, size in recipe.units.items()
+                for unit, size in prototype.units.items()
             }
-            expressions[at] = ferplus.LABELS.index(recipe.expression)
-            shares[at] = _share(recipe.expression, strength)
+            expressions[at] = ferplus.LABELS.index(prototype.expression)
+            shares[at] = _share(prototype.expression, strength)
         pictures[at] = change_expression(faces.aligned[index], points, units)
     made = Faces(
         [f"expression {i}" for i in range(number)], pictures, np.full(number, NO_LABEL, np.int64), pictures
