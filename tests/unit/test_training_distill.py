@@ -358,6 +358,17 @@ def test_a_folder_without_a_run_is_no_teacher(tmp_path: Path) -> None:
         Teacher(tmp_path).probabilities(np.zeros((1, 48, 48), np.uint8))
 
 
+def test_a_class_that_no_held_back_face_has_keeps_its_bias() -> None:
+    logits = np.random.default_rng(0).normal(0, 1, (90, 3)).astype(np.float32)
+    biases = fit_biases(logits, rows(3, *[0, 2, 2] * 30), 1.0)
+    assert np.isfinite(biases).all()
+    assert biases[1] == 0
+    assert biases[2] > biases[0]
+    probs = softmax(logits + biases, 1.0).sum(axis=0)
+    assert probs[2] / probs[0] == pytest.approx(2, rel=1e-3)
+    assert probs[1] > 10, "not driven to zero"
+
+
 def test_biases_give_the_classes_their_shares() -> None:
     rng = np.random.default_rng(0)
     truth = rng.choice(3, 900, p=[0.6, 0.3, 0.1])

@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al. 2017), and biases beside it (Alexandari et al. 2020)."""
+"""Temperature scaling (Guo et al. 2017), also bias-corrected (Alexandari et al. 2020)."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ def fit_temperature(logits: Floats, targets: Floats, low: float, high: float, st
 def fit_biases(logits: Floats, targets: Floats, temperature: float) -> Floats:
     """Fit biases that minimise the cross-entropy of held-out samples, by bias-corrected temperature scaling.
 
-    With them the mean probabilities equal the shares of the targets.
+    With them the mean probabilities equal the shares of the targets. A class without a share keeps its bias.
 
     Args:
         logits: (n, classes).
-        targets: (n, classes). Rows may carry a sample weight; rows of zeros are ignored. Each class needs a
-            share.
+        targets: (n, classes). Rows may carry a sample weight; rows of zeros are ignored.
         temperature: Temperature of the logits.
 
     Returns:
@@ -46,10 +45,12 @@ def fit_biases(logits: Floats, targets: Floats, temperature: float) -> Floats:
     known = targets.sum(axis=1) > 0
     weights = targets[known].sum(axis=1, keepdims=True)
     shares = targets[known].sum(axis=0, dtype=np.float64)
+    found = shares > 0
     biases = np.zeros(logits.shape[1])
     for _ in range(BIAS_STEPS):
         probs = softmax(np.asarray(logits[known] + biases, np.float32), temperature) * weights
-        biases += temperature * np.log(shares / probs.sum(axis=0, dtype=np.float64))
+        means = probs.sum(axis=0, dtype=np.float64)[found]
+        biases[found] += temperature * np.log(shares[found] / shares.sum() * means.sum() / means)
     return np.asarray(biases, np.float32)
 
 

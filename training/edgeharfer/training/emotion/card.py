@@ -145,13 +145,17 @@ def describe_lessons(facts: Mapping[str, Any]) -> list[str]:
         "uncertain": "photographs with uncertain labels",
         "unlabelled": "faces of clips",
         "blends": "faces made of two training faces",
-        "expressions": "training faces with changed expressions",
     }
     sentences += [
         f"Further {kind}, added with the teachers' answers: {counts[key]:,}."
         for key, kind in kinds.items()
         if counts.get(key)
     ]
+    if counts.get("expressions"):
+        sentences.append(
+            "Training faces with changed expressions, added with the expression and the teachers' answers: "
+            f"{counts['expressions']:,}."
+        )
     if counts.get("uncertain"):
         sentences.append(
             f"Uncertain labels that the teachers found likely, so that they count: {counts['counted']:,}."

@@ -218,7 +218,7 @@ def make_expressions(
 
     Args:
         faces: Faces to change, as cropped at run time.
-        votes: Probabilities of `ferplus.LABELS`, (n, 8).
+        votes: Probabilities of `ferplus.LABELS`, (n, 8), of the first n faces; only these are changed.
         number: Number of faces to make.
         mesh: Finds the points of a face.
         rng: Random generator.
@@ -318,7 +318,7 @@ def _frontal(pictures: Image, votes: Floats, source: str, mesh: FaceMesh) -> lis
     """Return the faces of a class that look into the camera, with their points."""
     label = ferplus.LABELS.index(source)
     found = []
-    for index in np.flatnonzero(votes[: len(pictures), label] > MIN_VOTES[source]):
+    for index in np.flatnonzero(votes[:, label] > MIN_VOTES[source]):
         points, presence = mesh.find(pictures[index])
         left, right, nose = points[_EYE_CORNERS[0][0]], points[_EYE_CORNERS[1][0]], points[_NOSE[0]]
         distance = float(np.hypot(*(right - left)))

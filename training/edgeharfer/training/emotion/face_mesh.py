@@ -33,10 +33,10 @@ class FaceMesh:
 
     def __init__(self, path: Path) -> None:
         try:
-            model = tflite_to_onnx(read_tflite(path), path.name)
-            self._session = make_session(Graph.scan(model.SerializeToString(), path.name))
+            model = tflite_to_onnx(read_tflite(path), str(path))
+            self._session = make_session(Graph.scan(model.SerializeToString(), str(path)))
         except ModelError as error:
-            raise ConfigError(f"--mesh {path}: {error}") from error
+            raise ConfigError(f"--mesh {error}") from error
         sizes = {int(np.prod([n for n in shape if isinstance(n, int)])): name
                  for name, shape in self._session.outputs.items()}  # fmt: skip
         if self._session.input_shape != (1, SIDE, SIDE, 3) or set(sizes) != {3 * POINTS, 1}:
