@@ -286,7 +286,8 @@ def boost_weak_classes(probs: Floats, truth: NDArray[np.int64], labels: tuple[st
 def describe_prior(result: HeadEvaluation) -> str:
     """Describe the runtime's default prior for the model card."""
     boosts = (f"that of {label} {factor:.2g} times as large" for label, factor in result.boosts.items())
-    return ", ".join([f"those shares to the power {1 - result.evenness:.2g}", *boosts])
+    power = f" to the power {1 - result.evenness:.2g}" if result.evenness else ""
+    return ", ".join([f"those shares{power}", *boosts])
 
 
 def flatten_prior(training_prior: Shares, evenness: float) -> Shares:
