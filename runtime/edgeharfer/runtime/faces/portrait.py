@@ -71,7 +71,7 @@ def fit_face(face: Face, crop: CropSpec, width: int, height: int) -> Face:
         height: Height of the image in pixels.
 
     Returns:
-        The face with another box, smaller by MIN_SCALE at most; a crop that still does not fit is centred.
+        The face with another box of at least MIN_SCALE its size; a crop that still does not fit is centred.
     """
     side = max(face.box.width, face.box.height)
     angle = roll(face) if crop.align == "eyes" else 0.0
