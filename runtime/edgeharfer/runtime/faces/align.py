@@ -34,10 +34,15 @@ def roll(face: Face) -> float:
     return math.atan2(dy, dx) if math.isfinite(dx + dy) else 0.0
 
 
+def crop_angle(face: Face, crop: CropSpec) -> float:
+    """Return the angle of the crop of a face in radians, positive is clockwise in the image."""
+    return roll(face) if crop.align == "eyes" else 0.0
+
+
 def crop_matrix(face: Face, crop: CropSpec, size: tuple[int, int]) -> NDArray[np.float64]:
     """Return the 2x3 affine map from frame pixels to the pixels of a (width, height) crop."""
     side = max(face.box.width, face.box.height)
-    angle = roll(face) if crop.align == "eyes" else 0.0
+    angle = crop_angle(face, crop)
     cos, sin = math.cos(angle), math.sin(angle)
     x, y = face.box.center
     x, y = x - sin * crop.shift_y * side, y + cos * crop.shift_y * side

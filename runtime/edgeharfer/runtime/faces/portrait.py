@@ -14,7 +14,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from edgeharfer.runtime.faces.align import crop_face, roll
+from edgeharfer.runtime.faces.align import crop_angle, crop_face
 from edgeharfer.runtime.faces.detector import Detector
 from edgeharfer.runtime.inference.manifest import CropSpec
 from edgeharfer.runtime.inference.preprocess import resize
@@ -74,7 +74,7 @@ def fit_face(face: Face, crop: CropSpec, width: int, height: int) -> Face:
         The face with another box of at least MIN_SCALE its size; a crop that still does not fit is centred.
     """
     side = max(face.box.width, face.box.height)
-    angle = roll(face) if crop.align == "eyes" else 0.0
+    angle = crop_angle(face, crop)
     sin, cos = math.sin(angle), math.cos(angle)
     reach = side * crop.expand / 2 * (abs(sin) + abs(cos))  # of the rotated crop from its centre
     scale = float(np.clip(min(width, height) / (2 * reach), MIN_SCALE, 1))

@@ -78,8 +78,8 @@ class EmotionRecipe:
             probabilities equal the shares of the classes.
         prior_evenness: How much the runtime's default prior is flattened: class shares of the training images
             to the power 1 - evenness. Over a third of FER+ is neutral; with that prior, live faces would
-            rarely be classified as anything else. Chosen on held-out images as the largest value with which
-            no fewer were recognised than by an earlier network with its own.
+            rarely be classified as anything else. The recipes' values were chosen on held-out images
+            (docs/training.md).
         validation_share: Share of the training images held out to select the best epoch and the temperature.
         aligned_share: Share of training images cropped as at run time, not as in the data set.
         limit: Maximum number of training images, drawn at random; None uses all.
