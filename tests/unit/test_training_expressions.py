@@ -22,7 +22,8 @@ from edgeharfer.training.emotion.kaggle import FER7
 SIDE = 48
 EYES, BROWS, MOUTH = 20.0, 13.0, 36.0
 """Heights of the parts of the drawn face; its eyes are at 15 and 33."""
-EYE_DISTANCE = 18.0
+FOLDS = 14, 34
+"""Columns of the folds between nose and lips."""
 CONTEMPT, ANGRY = ferplus.LABELS.index("contempt"), ferplus.LABELS.index("angry")
 
 
@@ -42,6 +43,8 @@ def draw() -> tuple[Image, Floats]:
     points[list(expressions._CORNERS[0])] = (17, MOUTH)
     points[list(expressions._CORNERS[1])] = (31, MOUTH)
     points[list(expressions._CHIN)] = (24, 46)
+    for fold, column in zip(expressions._FOLDS, FOLDS, strict=True):
+        points[list(fold)] = [(column, row) for row in (24, 26, 28, 30)]
     face = np.full((SIDE, SIDE), 220, np.uint8)
     for left, right, height in ((10, 20, BROWS), (28, 38, BROWS), (17, 31, MOUTH)):
         face[int(height) - 1 : int(height) + 2, left : right + 1] = 20
@@ -103,6 +106,24 @@ def test_units_follow_the_size_and_the_tilt_of_the_face() -> None:
     assert abs(of_turned - changed).mean() < 0.5 * abs(changed - face).mean()
 
 
+def darkened(units: Mapping[str, float], fold: int) -> float:
+    """How much darker the units make a fold between nose and lips, as a fraction."""
+    face, points = draw()
+    changed = change_expression(face, points, units)
+    return 1 - float(changed[26:29, FOLDS[fold]].mean()) / 220
+
+
+def test_units_of_nose_and_lips_furrow_the_face() -> None:
+    for unit in ("9", "10"):
+        assert 0.1 < darkened({unit: 1}, 0) < 0.25
+        assert darkened({unit: 1}, 1) == pytest.approx(darkened({unit: 1}, 0), abs=0.03)
+    assert darkened({"10": 0.5}, 0) == pytest.approx(darkened({"10": 1}, 0) / 2, abs=0.04)
+    assert darkened({"9": 9, "10": 9}, 0) <= 0.36
+    assert darkened({"12 left": 1}, 0) > 0.08
+    for units in ({"12 left": -1.0}, {"12 right": 1.0}, {"24": 1.0}, {}):
+        assert abs(darkened(units, 0)) < 0.02
+
+
 class DrawnMesh(FaceMesh):
     """Finds the points of the drawn face; a face with a white corner is turned to the side, and one
     with a black corner is none."""
@@ -130,7 +151,7 @@ def faces_of(classes: list[str], corners: Mapping[int, int] | None = None) -> tu
     return Faces(names, pictures, np.zeros(len(classes), np.int64), pictures), votes
 
 
-SOURCES = ["neutral", "happy", "surprise", "sad"]
+SOURCES = ["neutral", "happy", "surprise", "sad", "disgust"]
 
 
 def test_made_faces_have_the_expressions_of_their_prototypes() -> None:
@@ -154,16 +175,16 @@ def test_made_faces_have_the_expressions_of_their_prototypes() -> None:
 
 
 def test_only_faces_that_look_into_the_camera_are_changed() -> None:
-    turned, no_face, other = 4, 5, 6
+    turned, no_face, other = 5, 6, 7
     faces, votes = faces_of([*SOURCES, "neutral", "neutral", "angry"], {turned: 255, no_face: 0})
     mesh = DrawnMesh()
     made = make_expressions(faces, votes, 60, mesh, np.random.default_rng(0))
-    assert len(mesh.asked) == 6, "not the one that is of another class"
+    assert len(mesh.asked) == 7, "not the one that is of another class"
     assert faces.aligned[other].tobytes() not in mesh.asked
     assert (abs(made.faces.pictures[:, 0, 0].astype(int) - 220) < 5).all()
     with pytest.raises(ConfigError, match="no neutral training face looks into the camera"):
         make_expressions(
-            *faces_of([*SOURCES[1:], "neutral"], {3: 255}), 5, DrawnMesh(), np.random.default_rng(0)
+            *faces_of([*SOURCES[1:], "neutral"], {4: 255}), 5, DrawnMesh(), np.random.default_rng(0)
         )
 
 

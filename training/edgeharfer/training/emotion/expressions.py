@@ -1,9 +1,9 @@
-"""Faces with other expressions, made by moving brows, lids and lips.
+"""Faces with other expressions, made by moving brows, lids and lips, and by drawing furrows.
 
 Data sets have few faces that are angry with closed lips, afraid or contemptuous, and voters call weak ones
 neutral. The Facial Action Coding System (Ekman & Friesen 1978; Ekman, Friesen & Hager 2002) describes an
 expression by the muscles that move, its action units. Here a unit moves points of the face, and what lies
-between them moves along.
+between them moves along and is furrowed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _CHEEKS = (50, 205), (280, 425)
 _NOSTRILS = (98, 327, 2, 48, 278)
 _NOSE = (1, 4, 5, 195)
 _CHIN = (152, 148, 377, 176, 400)
+_FOLDS = (129, 203, 206, 216), (358, 423, 426, 436)
 _PAIRS = (
     _UPPER_LIP, _LOWER_LIP, _CORNERS, _BROWS, _UPPER_LIDS, _LOWER_LIDS, _EYE_CORNERS, _CHEEKS,
 )  # fmt: skip
@@ -110,6 +111,22 @@ def _units() -> dict[str, Floats]:
 
 
 _UNITS = _units()
+_FURROWS: Mapping[str, tuple[tuple[int, ...], ...]] = {
+    "4": ((107, 55), (336, 285)),  # between the brows
+    "9": ((122, 6, 351), (196, 197, 419), *_FOLDS),  # across the root of the nose
+    "10": _FOLDS,  # from the nose to the corners of the lips
+    "12 left": _FOLDS[:1],
+    "12 right": _FOLDS[1:],
+    "14 left": ((186, 57, 43),),  # beside the corners of the lips
+    "14 right": ((410, 287, 273),),
+}
+"""Action unit -> lines along which it furrows the face, as vertices."""
+_DEPTH = 0.2
+"""How much darker a furrow of strength 1 is than the face, as a fraction."""
+_MAX_DEPTH = 0.35
+"""The most that furrows darken a face, where they cross or are strong."""
+_FURROW_WIDTH = 0.045
+"""Width of a furrow (standard deviation), in distances of the eyes."""
 _RADIUS = 0.2
 """How far around a point the face moves along (standard deviation), in distances of the eyes."""
 _SMOOTHNESS = 0.08
@@ -138,27 +155,34 @@ class Prototype:
 _BROWS_DOWN = {"4": 1.0, "7": 0.9}
 PROTOTYPES = (
     # Anger with closed lips: pressed together, or with the chin raised.
-    Prototype(0.15, "neutral", "angry", {**_BROWS_DOWN, "24": 1}),
-    Prototype(0.10, "neutral", "angry", {**_BROWS_DOWN, "24": 0.6, "17": 1}),
-    Prototype(0.09, "neutral", "angry", {**_BROWS_DOWN, "24": 0.8, "17": 0.4, "15": 0.3, "5": 0.3}),
+    Prototype(0.12, "neutral", "angry", {**_BROWS_DOWN, "24": 1}),
+    Prototype(0.08, "neutral", "angry", {**_BROWS_DOWN, "24": 0.6, "17": 1}),
+    Prototype(0.07, "neutral", "angry", {**_BROWS_DOWN, "24": 0.8, "17": 0.4, "15": 0.3, "5": 0.3}),
+    # Disgust wrinkles the nose and raises the upper lip; faces that show it get other lips and brows.
+    Prototype(0.06, "neutral", "disgust", {"4": 0.6, "7": 1, "9": 1, "10": 0.9}),
+    Prototype(0.05, "neutral", "disgust", {"4": 0.8, "7": 1, "9": 1, "10": 0.5, "17": 0.8}),
+    Prototype(0.03, "neutral", "disgust", {"7": 0.6, "9": 0.7, "10": 1.2, "26": 0.3}),
+    Prototype(0.02, "disgust", "disgust", {"4": 0.4, "17": 0.6, "26": -0.3}),
+    Prototype(0.02, "disgust", "disgust", {"4": 0.3, "7": 0.3, "9": 0.3, "10": 0.3}),
     # Fear with closed and with open lips: those of a smile are stretched and lowered.
-    Prototype(0.07, "neutral", "fear", {"1": 1, "2": 0.5, "4": 0.7, "5": 1, "20": 1, "26": 0.5}),
+    Prototype(0.06, "neutral", "fear", {"1": 1, "2": 0.5, "4": 0.7, "5": 1, "20": 1, "26": 0.5}),
     Prototype(0.04, "surprise", "fear", {"1": 0.3, "4": 0.8, "5": 0.4, "20": 1.1, "26": -0.5}),
-    Prototype(0.05, "happy", "fear",
+    Prototype(0.04, "happy", "fear",
               {"1": 1, "2": 0.5, "4": 0.7, "5": 1, "12 left": -1.1, "12 right": -1.1, "20": 0.7, "26": 0.2}),
-    # Contempt raises one corner of the lips.
-    Prototype(0.07, "neutral", "contempt", {"12 left": 1, "14 left": 1}),
-    Prototype(0.07, "neutral", "contempt", {"12 right": 1, "14 right": 1}),
-    Prototype(0.08, "neutral", "sad", {"1": 1, "4": 0.5, "15": 1, "17": 0.5}),
+    # Contempt raises or dimples one corner of the lips, or dimples both.
+    Prototype(0.05, "neutral", "contempt", {"12 left": 1, "14 left": 1}),
+    Prototype(0.05, "neutral", "contempt", {"12 right": 1, "14 right": 1}),
+    Prototype(0.03, "neutral", "contempt", {"14 left": 1.4, "14 right": 1.4, "24": 0.3}),
+    Prototype(0.07, "neutral", "sad", {"1": 1, "4": 0.5, "15": 1, "17": 0.5}),
+    Prototype(0.04, "neutral", "surprise", {"1": 1, "2": 1, "5": 0.8, "26": 1.2}),
     # A few weak units that are no expression of their own.
-    Prototype(0.11, "neutral", None, {}),
-    Prototype(0.06, "sad", None, {}),
-    Prototype(0.06, "happy", None, {}),
-    Prototype(0.05, "surprise", None, {}),
+    Prototype(0.07, "neutral", None, {}),
+    Prototype(0.04, "sad", None, {}),
+    Prototype(0.03, "happy", None, {}),
+    Prototype(0.03, "surprise", None, {}),
 )  # fmt: skip
-"""Prototypes of the expressions (Ekman, Friesen & Hager 2002; Lucey et al. 2010, table 1), without disgust,
-whose wrinkles cannot be made like this."""
-MIN_VOTES = {"neutral": 0.5, "sad": 0.5, "surprise": 0.6, "happy": 0.75}
+"""Prototypes of the expressions (Ekman, Friesen & Hager 2002; Lucey et al. 2010, table 1)."""
+MIN_VOTES = {"neutral": 0.5, "sad": 0.5, "surprise": 0.6, "happy": 0.75, "disgust": 0.4}
 """Least probability of its class for a face that is changed."""
 MIN_PRESENCE, MAX_YAW = 0.9, 0.17
 """Least probability of a face, and largest distance of the tip of the nose from the middle of the eyes, along
@@ -173,7 +197,7 @@ JITTER = 0.25
 """Largest change of each unit, as a fraction."""
 NEUTRAL_BELOW, CERTAIN_FROM = 0.5, 1.15
 """Strengths up to which an expression adds nothing to the target, and from which on it has its full share."""
-SHARES = {"angry": 0.75, "fear": 0.64, "contempt": 0.75, "sad": 0.45}
+SHARES = {"angry": 0.75, "disgust": 0.7, "fear": 0.64, "contempt": 0.75, "sad": 0.45, "surprise": 0.45}
 """Greatest share of an expression in the target; the teachers' answers have the rest."""
 
 
@@ -266,7 +290,7 @@ def _share(expression: str, strength: float) -> float:
 
 
 def change_expression(face: Image, points: Floats, units: Mapping[str, float]) -> Image:
-    """Move the points of a face.
+    """Move the points of a face and draw its furrows.
 
     Args:
         face: Grey, uint8 (side, side).
@@ -275,40 +299,68 @@ def change_expression(face: Image, points: Floats, units: Mapping[str, float]) -
     """
     side = len(face)
     size = _ENLARGED * side
-    field = cv2.resize(_displacements(points, units, side), (size, size)) * _ENLARGED
+    moves = _Displacements(points, units)
+    grid = np.arange(0.5, side, 2)
+    coarse = moves.at(np.stack(np.meshgrid(grid, grid), axis=-1))
+    field = cv2.resize(coarse, (size, size)) * _ENLARGED
     rows, columns = np.mgrid[:size, :size].astype(np.float32)
     enlarged = cv2.resize(face, (size, size), interpolation=cv2.INTER_CUBIC)
     changed = cv2.remap(
         enlarged, columns - field[..., 0], rows - field[..., 1], cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    return np.asarray(cv2.resize(changed, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    moved = (points + moves.at(points) + 0.5) * _ENLARGED
+    shaded = changed * (1 - _shade(moved, units, size, _ENLARGED * moves.eye_distance))
+    return np.asarray(cv2.resize(shaded, (side, side), interpolation=cv2.INTER_AREA).round(), np.uint8)
 
 
-def _displacements(points: Floats, units: Mapping[str, float], side: int) -> Floats:
-    """Return how far each second pixel of the changed face has moved, in pixels, (side / 2, side / 2, 2).
+class _Displacements:
+    """How far a face moves: interpolated between its points with Gaussians (radial basis functions).
 
-    What lies between the points is interpolated with Gaussians (radial basis functions).
+    Args:
+        points: Pixel coordinates of the face mesh, (468, 2).
+        units: Action unit -> strength.
+
+    Attributes:
+        eye_distance: Distance of the eyes in pixels.
     """
-    left, right = (
-        points[[*corners, upper[2], lower[2]]].mean(axis=0)
-        for corners, upper, lower in zip(_EYE_CORNERS, _UPPER_LIDS, _LOWER_LIDS, strict=True)
-    )
-    across = right - left
-    distance = float(np.hypot(*across))
-    axes = np.stack([across, [-across[1], across[0]]])  # of the face, as long as the distance of the eyes
-    of_units = [strength * _UNITS[unit] for unit, strength in units.items()]
-    moves = np.sum([np.zeros((len(_POINTS), 2)), *of_units], axis=0) @ axes
-    moved = points[list(_POINTS)] + moves
-    kernel = _gaussians(moved, moved, _RADIUS * distance) + _SMOOTHNESS * np.eye(len(_POINTS))
-    weights = np.linalg.solve(kernel, moves)
-    grid = np.arange(0.5, side, 2)
-    places = np.stack(np.meshgrid(grid, grid), axis=-1)
-    field = _gaussians(places.reshape(-1, 2), moved, _RADIUS * distance) @ weights
-    return np.asarray(field.reshape(places.shape), np.float32)
+
+    def __init__(self, points: Floats, units: Mapping[str, float]) -> None:
+        left, right = (
+            points[[*corners, upper[2], lower[2]]].mean(axis=0)
+            for corners, upper, lower in zip(_EYE_CORNERS, _UPPER_LIDS, _LOWER_LIDS, strict=True)
+        )
+        across = right - left
+        self.eye_distance = float(np.hypot(*across))
+        axes = np.stack([across, [-across[1], across[0]]])  # of the face, as long as the distance of the eyes
+        of_units = [strength * _UNITS[unit] for unit, strength in units.items()]
+        moves = np.sum([np.zeros((len(_POINTS), 2)), *of_units], axis=0) @ axes
+        self._moved = points[list(_POINTS)] + moves
+        self._radius = _RADIUS * self.eye_distance
+        kernel = _gaussians(self._moved, self._moved, self._radius) + _SMOOTHNESS * np.eye(len(_POINTS))
+        self._weights = np.linalg.solve(kernel, moves)
+
+    def at(self, places: Numbers | Floats) -> Floats:
+        """Return how far each place (..., 2) of the changed face has moved, in pixels, (..., 2)."""
+        moves = _gaussians(places.reshape(-1, 2), self._moved, self._radius) @ self._weights
+        return np.asarray(moves.reshape(places.shape), np.float32)
 
 
-def _gaussians(places: Numbers, centres: Numbers, radius: float) -> Numbers:
+def _shade(points: Floats, units: Mapping[str, float], size: int, eye_distance: float) -> Floats:
+    """Return how much darker furrows make each pixel of a face, as a fraction, (size, size)."""
+    width = _FURROW_WIDTH * eye_distance
+    lines = np.zeros((size, size), np.float32)
+    for unit, strength in units.items():
+        for line in _FURROWS.get(unit, ()) if strength > 0 else ():
+            drawn = np.zeros((size, size), np.float32)
+            cv2.polylines(drawn, [points[list(line)].round().astype(np.int32)], False, strength)
+            lines += drawn
+    # A blurred line is as dark as a pixel of it, divided by the area under a Gaussian.
+    blurred = cv2.GaussianBlur(lines, (0, 0), width) * (np.sqrt(2 * np.pi) * width)
+    return np.asarray(np.minimum(_DEPTH * blurred, _MAX_DEPTH), np.float32)
+
+
+def _gaussians(places: Numbers | Floats, centres: Numbers, radius: float) -> Numbers:
     """Return the weight of each centre (m, 2) at each place (n, 2), as (n, m)."""
     squares = np.square(places[:, None] - centres[None]).sum(axis=2)
     return np.asarray(np.exp(-squares / (2 * radius * radius)))
