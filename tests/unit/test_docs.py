@@ -42,6 +42,12 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
     assert broken == []
 
 
+def test_every_picture_is_on_a_page() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    pictures = [path for ending in ("png", "webp") for path in (PROJECT / "docs").rglob(f"*.{ending}")]
+    assert pictures and [path.name for path in pictures if path.name not in pages] == []
+
+
 def test_every_extra_for_users_is_on_the_page_of_the_installation() -> None:
     text = (PROJECT / "docs" / "start" / "install.md").read_text(encoding="utf-8")
     settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
