@@ -30,6 +30,7 @@ from mjpeg_server import wait_until
 Figures = Callable[..., None]
 
 CROWD = 100
+MAX_SHARE = 0.05
 PART = bytes(1 << 20)
 
 
@@ -167,11 +168,11 @@ def crowd_process(port: int) -> Iterator[None]:
             process.kill()
 
 
-def server_share(view: View, seconds: float = 2.0) -> float:
+def server_share(view: View) -> float:
     """Processor time of all threads but this one, as a share of the time of a run that works all the time."""
     matrix = np.full((96, 96), 0.5, np.float32)
     start_s, others_s = time.monotonic(), time.process_time() - time.thread_time()
-    while time.monotonic() - start_s < seconds:
+    while time.monotonic() - start_s < 2:
         for _ in range(20):
             matrix = np.asarray(matrix @ matrix / 48, np.float32)
         view.put()
@@ -182,10 +183,11 @@ def server_share(view: View, seconds: float = 2.0) -> float:
 def test_the_run_keeps_its_rate(view: View, figures: Figures) -> None:
     """A crowd leaves a run that is never idle 95 % of the time that it has without one."""
     with crowd_process(view.port):
-        server_share(view, 0.5)  # while the crowd comes, which is met once
+        # The first pictures for each of the crowd are work once, which takes longer on a slower machine.
+        wait_until(lambda: server_share(view) <= MAX_SHARE)
         share = server_share(view)
     figures(server_share_in_a_crowd=share)
-    assert share <= 0.05
+    assert share <= MAX_SHARE
 
 
 @BOTH
