@@ -132,6 +132,58 @@ def test_a_saved_model_gives_what_keras_gives(tmp_path: Path) -> None:
     np.testing.assert_allclose(session_of(package).run1(images), wanted, atol=1e-5)
 
 
+def served(folder: Path, models: list[Any], function: Callable[[Any], Any], *spec: Any) -> Path:
+    """Save a function of these models as a SavedModel; `spec` is the shape and type of its input."""
+    tf = backend.load("tensorflow")
+    module = tf.Module()
+    module.variables_of_models = [model.variables for model in models]
+    module.serve = tf.function(lambda x: {"y": function(x)}, input_signature=[tf.TensorSpec(*spec, name="x")])
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    return folder
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_the_batch_of_a_saved_model_is_freed(tmp_path: Path, size: int) -> None:
+    model = sequential()
+    path = served(tmp_path / "saved", [model], model, (size, 24, 24, 1), "float32")
+    package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit")
+    images = np.random.default_rng(1).random((3, 24, 24, 1), np.float32)
+    np.testing.assert_allclose(session_of(package).run1(images), model(images, training=False), atol=1e-5)
+
+
+def test_a_saved_model_takes_bytes(tmp_path: Path) -> None:
+    tf, model = backend.load("tensorflow"), sequential()
+
+    def serve(pixels: Any) -> Any:
+        return model(tf.cast(pixels, tf.float32) - 99.0, training=False)
+
+    path = served(tmp_path / "saved", [model], serve, (None, 24, 24, 1), "uint8")
+    with pytest.raises(ConfigError, match="already scales raw pixels: remove --normalize"):
+        export_model(path, tmp_path / "out", labels=LABELS, normalize="unit")
+    package = export_model(path, tmp_path / "out", labels=LABELS)
+    assert package.manifest.input.normalize == "none"
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 24, 24, 1), np.uint8)
+    np.testing.assert_allclose(
+        session_of(package).run1(pixels.astype(np.float32)), serve(pixels), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_bytes_without_arithmetic_are_raw_pixels_too(tmp_path: Path) -> None:
+    tf, model = backend.load("tensorflow"), sequential()
+
+    def serve(pixels: Any) -> Any:
+        return model(tf.cast(pixels, tf.float32))
+
+    path = served(tmp_path / "saved", [model], serve, (None, 24, 24, 1), "uint8")
+    with pytest.raises(ConfigError, match="already scales raw pixels: remove --normalize"):
+        export_model(path, tmp_path / "out", labels=LABELS, normalize="unit")
+
+
+def test_a_saved_model_of_any_shape_is_refused(tmp_path: Path) -> None:
+    path = served(tmp_path / "saved", [], lambda x: x, None, "float32")
+    refused(path, tmp_path, "the shape of its input is unknown")
+
+
 def test_an_output_of_a_saved_model_is_chosen(tmp_path: Path) -> None:
     inner = functional()
     two = keras.Model(
@@ -206,6 +258,24 @@ def test_nested_recurrent_models_are_split_and_hold_no_loop(tmp_path: Path) -> N
     assert "whole" not in receipt_of(package)
 
 
+def test_a_saved_model_that_puts_frames_into_the_batch_is_split(tmp_path: Path) -> None:
+    """As `TimeDistributed` of Keras 2 does."""
+    tf = backend.load("tensorflow")
+    encode = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(5, 3), layers.GlobalMaxPooling2D()])
+    judge = keras.Sequential([keras.Input((4, 5)), layers.LSTM(6), layers.Dense(3, activation="softmax")])
+
+    def serve(clips: Any) -> Any:
+        return judge(tf.reshape(encode(tf.reshape(clips, (-1, 16, 16, 3))), (-1, 4, 5)))
+
+    path = served(tmp_path / "saved", [encode, judge], serve, (None, 4, 16, 16, 3), "float32")
+    package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit")
+    assert "whole" not in receipt_of(package)
+    clips = np.random.default_rng(2).random((2, 4, 16, 16, 3), np.float32)
+    encoder, head = session_of(package, "encoder"), session_of(package, "head")
+    streamed = head.run1(np.stack([encoder.run1(clip) for clip in clips]))
+    np.testing.assert_allclose(streamed, serve(clips), atol=1e-5)
+
+
 @pytest.mark.parametrize("saved", [False, True], ids=["keras", "savedmodel"])
 def test_what_cannot_be_split_is_exported_whole_with_the_reason(tmp_path: Path, saved: bool) -> None:
     model = cube()
@@ -216,7 +286,7 @@ def test_what_cannot_be_split_is_exported_whole_with_the_reason(tmp_path: Path, 
         model.save(path)
     lines: list[str] = []
     package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit", report=lines.append)
-    reason = "a SavedModel cannot be split" if saved else "layer 'cube' (Conv3D) mixes frames"
+    reason = "frames are not put into the batch" if saved else "layer 'cube' (Conv3D) mixes frames"
     assert reason in receipt_of(package)["whole"]
     assert any(line.startswith("exporting the model unsplit") and reason in line for line in lines)
     clips = np.random.default_rng(2).random((2, 4, 12, 12, 3), np.float32)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from edgeharfer.cli.evaluate import evaluate
 from edgeharfer.cli.export import export
 from edgeharfer.export import ModelOptions, backend, export_model
 from edgeharfer.export.loading import load_model
-from edgeharfer.export.parity import onnx_scores
+from edgeharfer.export.parity import keras_scores, onnx_scores
 from edgeharfer.export.source import find_source
 from edgeharfer.export.tensorrt import OVERFLOW, add_tensorrt
 from edgeharfer.runtime.errors import ConfigError
@@ -140,8 +143,22 @@ def test_channels_first_is_read_without_a_transposition(tmp_path: Path) -> None:
     graph = package.read("model")
     assert "Transpose" not in graph.info.nodes
     x = np.random.default_rng(5).random((3, 3, 12, 12), np.float32)
-    expected = load_model(find_source(path)).call(x)
+    expected = keras_scores(load_model(find_source(path)).call, x)
     np.testing.assert_allclose(onnx_scores({"model": graph}, x), expected, atol=1e-5)
+
+
+def test_channels_first_needs_no_onednn(tmp_path: Path) -> None:
+    """TensorFlow uses oneDNN by default on some processors only, and without it has no such convolution."""
+    clip = [keras.Input((2, 3, 8, 8)), frames(first=True), layers.LSTM(3), softmax()]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(LABELS), encoding="utf-8")
+    words = [str(saved(keras.Sequential(clip), tmp_path)), "--labels", str(labels), "--normalize", "unit"]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeharfer.cli", "export", *words, "--out", str(tmp_path / "out")],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert load_package(tmp_path / "out").manifest.input.shape == (3, 8, 8)
 
 
 def test_free_frames_and_size_are_asked_for(tmp_path: Path) -> None:

@@ -135,6 +135,21 @@ def test_an_onnx_file_is_described_without_running_it(tmp_path: Path) -> None:
     assert "by the graph (Div): it takes raw pixels" in "\n".join(found.lines())
 
 
+def test_a_saved_model_is_described_with_all_outputs(tmp_path: Path) -> None:
+    given = keras.Input((None, None, 3), dtype="uint8", name="pixels")
+    x = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(given))
+    keras.Model(given, {"mood": layers.Dense(7)(x), "age": layers.Dense(1)(x)}).export(
+        tmp_path / "saved", verbose=False
+    )
+    found = inspected(tmp_path, tmp_path / "saved")
+    assert found["inputs"] == [{"name": "pixels", "shape": [None, None, None, 3], "dtype": "uint8"}]
+    assert [(one["name"], one["shape"]) for one in found["outputs"]] == [
+        ("age", [None, 1]),
+        ("mood", [None, 7]),
+    ]
+    assert found["scaling"] == ["input of bytes"]
+
+
 def test_a_tflite_file_is_described(tmp_path: Path) -> None:
     tf = backend.load("tensorflow")
     model = keras.saving.load_model(brightness_model(tmp_path), compile=False)

@@ -64,12 +64,3 @@ def _native_stderr_suppressed() -> Iterator[None]:
                 os.dup2(original, 2)
     finally:
         os.close(original)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a library's error message, at most 300 characters.
-
-    Keras repeats the message of each error inside those of the layers around it; the innermost is the cause.
-    """
-    lines = str(error).rpartition("Exception encountered:")[2].strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]

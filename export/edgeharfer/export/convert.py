@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeharfer.export import backend
-from edgeharfer.export.backend import first_line
 from edgeharfer.export.onnx_graph import has_subgraphs
 from edgeharfer.export.rewrite import rewrite
 from edgeharfer.export.tf_operators import HANDLERS, check_operators
-from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.errors import ModelError, first_line
 
 OPSET = 17
 
@@ -32,8 +31,26 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
     Raises:
         ModelError: The conversion fails.
     """
+    tf = backend.load("tensorflow")
+    spec = tf.TensorSpec((None, *shape), tf.float32)
+    return tidy(function_to_onnx(call, spec, feed, result, name), shape, feed, result, name)
+
+
+def function_to_onnx(call: Callable[[Any], Any], spec: Any, feed: str, result: str, name: str) -> Any:
+    """Convert a function of one tensor to an ONNX ModelProto, whose output is float32.
+
+    Args:
+        call: The TensorFlow function.
+        spec: TensorSpec of its argument.
+        feed: Name of the input.
+        result: Name of the output.
+        name: The model, for errors.
+
+    Raises:
+        ModelError: The conversion fails.
+    """
     tf, tf2onnx = backend.load("tensorflow"), backend.load("tf2onnx")
-    signature = [tf.TensorSpec((None, *shape), tf.float32, name=feed)]
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=feed)]
     function = tf.function(
         lambda batch: {result: tf.cast(call(batch), tf.float32)}, input_signature=signature, autograph=False
     )
@@ -43,12 +60,11 @@ def to_onnx(call: Callable[[Any], Any], shape: Sequence[int], feed: str, result:
                 function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)
             )
             check_operators(model, name)
-            model = backend.load("onnxslim").slim(model)
+            return backend.load("onnxslim").slim(model)
     except ModelError:
         raise
     except Exception as error:  # The converters raise many types for an unknown operator.
         raise ModelError(f"{name}: cannot be converted to ONNX: {first_line(error)}") from error
-    return tidy(model, shape, feed, result, name)
 
 
 def rename_output(model: Any, new: str) -> None:

@@ -257,10 +257,10 @@ def _convert(loaded: LoadedModel, draft: Draft, report: Report, head_kind: Head)
         return graphs if "window" not in draft else _window_of_one(graphs, len(draft["labels"]))
     if loaded.imported is not None:
         encoder, head, not_split = clip_graphs(loaded.imported, loaded.name)
+        if not_split:
+            report(f"exporting the model unsplit: {not_split}")
         return replace(_named({"encoder": encoder, "head": head}, head, ending(head)), not_split=not_split)
     try:
-        if loaded.keras is None:
-            raise NotSplitError("a SavedModel cannot be split: export its .keras file")
         with backend.quiet():
             split = split_model(loaded.keras, loaded.name, draft["window"]["frames"])
     except NotSplitError as error:

@@ -7,7 +7,6 @@ import json
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from edgeharfer.export import backend, keras2, keras3_hdf5, tf_functions
 from edgeharfer.export.head import output_units
 from edgeharfer.export.options import ModelOptions
 from edgeharfer.export.source import MAX_TEXT_BYTES, ModelSource
-from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError
+from edgeharfer.runtime.errors import ConfigError, EdgeharferError, ModelError, first_line
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import read_regular_file
 
@@ -47,8 +46,6 @@ _WEIGHTS = "model.weights.h5"
 _MODELS = ("Functional", "Model", "Sequential")
 """Classes of whole models in Keras 2 and 3."""
 _KNOWN_MODULES = ("keras.", "tf_keras.", "tensorflow.keras.", "tensorflow.python.keras.")
-# Operators of a SavedModel that touch files or call back into Python.
-_UNSAFE_OPS = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class LoadedModel:
 
 
 def load_keras_model(source: ModelSource, options: ModelOptions) -> LoadedModel:
-    """Load a Keras file or a SavedModel.
+    """Load a Keras file.
 
     Args:
         source: The model.
@@ -126,8 +123,6 @@ def load_keras_model(source: ModelSource, options: ModelOptions) -> LoadedModel:
     """
     name = str(source.model)
     try:
-        if source.kind == "savedmodel":
-            return _load_saved_model(source.model, options.output)
         config, version = read_config(source)
         if keras2.is_keras2(version, config):
             config = tf_functions.rewrite(config)
@@ -137,7 +132,7 @@ def load_keras_model(source: ModelSource, options: ModelOptions) -> LoadedModel:
     except EdgeharferError:
         raise
     except Exception as error:  # Keras, h5py and zipfile raise many types for damaged files.
-        raise ModelError(f"{name}: cannot be loaded: {backend.first_line(error)}") from error
+        raise ModelError(f"{name}: cannot be loaded: {first_line(error)}") from error
 
 
 def _build(source: ModelSource, config: dict[str, Any], version: str | None) -> Any:
@@ -182,14 +177,15 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
     dtype = _dtype(model, name)
     model = _convertible(_in_float32(model, dtype))
     outputs = dict(zip(model.output_names, model.outputs, strict=True))
-    output = outputs[_pick_output(outputs, name, options.output or head)]
+    output = outputs[chosen_output(outputs, name, options.output or head)]
     single = keras.Model(model.inputs[0], output)
 
     def call(batch: Any) -> Any:
         return single(batch, training=False)
 
     shape = tuple(model.inputs[0].shape)
-    layout = _layout(single, options)
+    first = any(getattr(one, "data_format", None) == "channels_first" for one in single._flatten_layers())
+    layout = "nchw" if first and options.layout == "auto" else layout_of(shape, options)
     return LoadedModel(name, call, shape, tuple(output.shape), single, layout, dtype)
 
 
@@ -265,7 +261,13 @@ def _plain_config(part: Any) -> Any:
     return changed
 
 
-def _pick_output(outputs: Collection[str], name: str, wanted: str | None) -> str:
+def chosen_output(outputs: Collection[str], name: str, wanted: str | None) -> str:
+    """Return the name of the given output, or of the only one.
+
+    Raises:
+        ModelError: There is none of that name.
+        ConfigError: None was given, and there are several.
+    """
     if wanted is not None and wanted not in outputs:
         raise ModelError(f"{name}: has no output {wanted!r}; its outputs are {', '.join(outputs)}")
     if wanted is None and len(outputs) != 1:
@@ -273,14 +275,12 @@ def _pick_output(outputs: Collection[str], name: str, wanted: str | None) -> str
     return wanted or next(iter(outputs))
 
 
-def _layout(model: Any, options: ModelOptions) -> Literal["nhwc", "nchw"]:
-    """Return the given layout, or that of the layers or of the input's shape."""
+def layout_of(shape: Shape, options: ModelOptions) -> Literal["nhwc", "nchw"]:
+    """Return the given layout, or that of the input's shape."""
     if options.layout != "auto":
         return options.layout
-    first = any(getattr(one, "data_format", None) == "channels_first" for one in model._flatten_layers())
-    shape = model.inputs[0].shape
     is_reordered = len(shape) in (4, 5) and shape[-1] not in (1, 3) and shape[-3] in (1, 3)
-    return "nchw" if first or is_reordered else "nhwc"
+    return "nchw" if is_reordered else "nhwc"
 
 
 def _scaling_layer(model: Any) -> Any:
@@ -411,37 +411,3 @@ def config_parts(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]
         # Parts that only training needs are never built.
         if key not in ("compile_config", "training_config"):
             yield from config_parts(one, layer)
-
-
-def _load_saved_model(folder: Path, output: str | None) -> LoadedModel:
-    name = str(folder)
-    tf = backend.load("tensorflow")
-    _check_ops(folder)
-    with backend.quiet():
-        loaded = tf.saved_model.load(name)
-        signature = loaded.signatures.get("serving_default") or loaded.signatures.get("serve")
-        if signature is None:
-            raise ModelError(f"{name}: has no serving_default signature")
-        # A signature has no order of its own.
-        inputs = signature.structured_input_signature[1]
-        outputs = dict(sorted(signature.structured_outputs.items()))
-    if len(inputs) != 1:
-        raise ModelError(f"{name}: takes {len(inputs)} inputs, but only one image or clip is supported")
-    [(feed, spec)], key = inputs.items(), _pick_output(outputs, name, output)
-
-    def call(batch: Any) -> Any:
-        # The reference to `loaded` keeps the variables alive.
-        return loaded and signature(**{feed: batch})[key]
-
-    return LoadedModel(name, call, tuple(spec.shape), tuple(outputs[key].shape))
-
-
-def _check_ops(folder: Path) -> None:
-    protobuf = backend.load("tensorflow.core.protobuf.saved_model_pb2")
-    saved = protobuf.SavedModel()
-    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    for graph in (meta.graph_def for meta in saved.meta_graphs):
-        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-        for node in nodes:
-            if node.op in _UNSAFE_OPS:
-                raise ModelError(f"{folder}: operator {node.name!r} ({node.op}) accesses files or runs code")

@@ -6,6 +6,7 @@ from edgeharfer.export.foreign import ForeignFile
 from edgeharfer.export.keras_model import LoadedModel, load_keras_model
 from edgeharfer.export.onnx_import import ImportOptions
 from edgeharfer.export.options import ModelOptions
+from edgeharfer.export.saved_model import load_saved_model
 from edgeharfer.export.source import FOREIGN, ModelSource
 
 
@@ -21,7 +22,9 @@ def load_model(source: ModelSource, options: ModelOptions | None = None) -> Load
         ConfigError: The file leaves something open that the options do not say, such as one of its outputs.
     """
     options = options or ModelOptions()
-    load = _load_foreign if source.kind in FOREIGN else load_keras_model
+    if source.kind in FOREIGN:
+        return _load_foreign(source, options)
+    load = load_saved_model if source.kind == "savedmodel" else load_keras_model
     return load(source, options)
 
 

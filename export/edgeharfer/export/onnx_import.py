@@ -11,7 +11,6 @@ import numpy as np
 
 from edgeharfer.calib.nodes import subgraphs
 from edgeharfer.export import backend
-from edgeharfer.export.backend import first_line
 from edgeharfer.export.convert import OPSET, tidy
 from edgeharfer.export.dequantize import dequantize, is_quantized
 from edgeharfer.export.head import last_operator
@@ -19,7 +18,7 @@ from edgeharfer.export.onnx_axes import Axes, find_axes, fold_transposition
 from edgeharfer.export.onnx_file import tensors
 from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model
 from edgeharfer.export.original import Original
-from edgeharfer.runtime.errors import ConfigError, ModelError
+from edgeharfer.runtime.errors import ConfigError, ModelError, first_line
 from edgeharfer.runtime.inference.graph import Graph
 from edgeharfer.runtime.inference.scan import MAX_ELEMENTS
 from edgeharfer.runtime.inference.session import make_session
@@ -69,7 +68,7 @@ class ImportedGraph:
         axes: Axes of the file's input.
         scores: Shape of the scores of one input: (classes,), or (frames, classes).
         batch: Size of the batch; None if it is free.
-        scaling: Operator that scales raw pixels at the beginning; None if there is none.
+        scaling: Operator at the beginning that takes raw pixels; None if there is none.
         notes: What was changed, for the receipt.
     """
 
@@ -141,11 +140,14 @@ def import_graph(
     axes = fold_transposition(model, given.name, find_axes(model, given, name, options, layout))
     _fix_sizes(given, axes)
     _check_sizes(model, name)
-    inputs = _random_inputs(axes, is_integer=given.type.tensor_type.elem_type in _integers())
+    is_integer = given.type.tensor_type.elem_type in _integers()
+    inputs = _random_inputs(axes, is_integer=is_integer)
     rows = [original.scores(axes.to_file(one[None])) for one in inputs]
     shape = _row_shape(rows[0], axes, name, result)
     is_scaled = _to_floats(model, name, given.name, notes, limits=layout is None)
     scaling = "DequantizeLinear" if is_scaled else _scaling(OnnxGraph(model), given.name)
+    if scaling is None and is_integer:
+        scaling = "Cast"
     model = _raise_opset(model, name, notes)
     _wrap(model, axes, model.graph.input[0], model.graph.output[0].name, shape)
     tolerance = QUANTIZED_CLOSE if "quantized" in notes else HALF_CLOSE if is_half(notes) else CLOSE

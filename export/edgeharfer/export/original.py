@@ -7,8 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgeharfer.export import backend
-from edgeharfer.export.backend import first_line
-from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.errors import ModelError, first_line
 from edgeharfer.runtime.types import Floats
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,22 @@ def random_values(shape: tuple[int, ...], count: int = RANDOM_CLIPS) -> Floats:
 
 def keras_scores(call: Callable[[Any], Any], samples: Floats) -> Floats:
     """Compute the scores of the original model, float32 (n, classes)."""
+    return tensorflow_scores(call, _batches(samples))
+
+
+def tensorflow_scores(call: Callable[[Any], Any], batches: Sequence[Any]) -> Floats:
+    """Compute a function of TensorFlow for each batch; return the scores, float32 (n, ...).
+
+    On many CPUs, TensorFlow computes convolutions with channels first only with XLA.
+    """
+    tf = backend.load("tensorflow")
     with backend.quiet():
-        return np.concatenate([np.asarray(call(batch), np.float32) for batch in _batches(samples)])
+        try:
+            scores = [np.asarray(call(batch), np.float32) for batch in batches]
+        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
+            compiled = tf.function(call, jit_compile=True, autograph=False)
+            scores = [np.asarray(compiled(batch), np.float32) for batch in batches]
+        return np.concatenate(scores)
 
 
 def onnx_scores(graphs: Mapping[str, Graph], samples: Floats) -> Floats:

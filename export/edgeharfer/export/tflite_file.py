@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeharfer.export import backend
-from edgeharfer.export.backend import first_line
 from edgeharfer.export.convert import OPSET
 from edgeharfer.export.sparse_tflite import DENSIFY, make_dense
 from edgeharfer.export.tf_operators import HANDLERS, check_operators
-from edgeharfer.runtime.errors import EdgeharferError, ModelError
+from edgeharfer.runtime.errors import EdgeharferError, ModelError, first_line
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import read_regular_file
 from edgeharfer.runtime.inference.scan import scan_onnx

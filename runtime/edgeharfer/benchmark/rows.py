@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeharfer.benchmark.measure import Run, Timing
+from edgeharfer.runtime.errors import first_line
 from edgeharfer.runtime.inference.backend import Backend
 
 OURS = "onnxruntime"
@@ -75,8 +76,7 @@ class Comparison:
                 candidate.run()
                 self.candidates.append(candidate)
         except Exception as error:  # other engines raise various types for unsupported operators
-            reason = str(error).strip().splitlines()
-            self.left_out.append(f"{what}: {(reason[0] if reason else type(error).__name__)[:200]}")
+            self.left_out.append(f"{what}: {first_line(error)}")
 
 
 def as_rows(candidates: Sequence[Candidate], timings: Sequence[Timing]) -> list[dict[str, Any]]:

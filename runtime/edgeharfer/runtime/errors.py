@@ -17,6 +17,8 @@ Every message is one line that says what is wrong, where, and how to fix it.
 
 from __future__ import annotations
 
+import re
+
 from edgeharfer.runtime.installation import install_command, why_not_here
 
 
@@ -100,3 +102,22 @@ def is_out_of_memory(error: Exception) -> bool:
     # The words of glibc's loader; a folder that is mounted "noexec" adds the reason.
     unmapped = isinstance(error, ImportError) and "failed to map segment" in str(error)
     return isinstance(error, MemoryError) or (unmapped and "not permitted" not in str(error))
+
+
+_BEFORE_THE_CAUSE = re.compile(
+    r"\x1b\[\d*m"  # Keras prints the cause in bold
+    r"|\{\{function_node [^}]*\}\} "
+    r"|.*Exception encountered:"  # repeated for each of the layers around
+    r"|^Exception encountered when calling [^\n]*\n"
+    r"|^Graph execution error:.*\n  File [^\n]*\n",  # with where the graph was made
+    re.DOTALL,
+)
+
+
+def first_line(error: Exception) -> str:
+    """Return the cause that a message of another library tells, as one line of at most 300 characters.
+
+    Keras and TensorFlow put other lines before the cause.
+    """
+    lines = _BEFORE_THE_CAUSE.sub("", str(error)).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]

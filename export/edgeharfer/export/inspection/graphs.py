@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
-from edgeharfer.export.backend import first_line
 from edgeharfer.export.inspection.description import ModelDescription, Shape, TensorDescription
-from edgeharfer.runtime.errors import ModelError
+from edgeharfer.runtime.errors import ModelError, first_line
 from edgeharfer.runtime.inference.manifest import MAX_MODEL_BYTES
 from edgeharfer.runtime.inference.package import read_regular_file
 

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgeharfer.export import backend
-from edgeharfer.export.backend import first_line
 from edgeharfer.export.inspection.description import ModelDescription, TensorDescription
 from edgeharfer.export.keras_model import config_parts, read_config
-from edgeharfer.export.loading import load_model
+from edgeharfer.export.saved_model import read_signature
 from edgeharfer.export.source import ModelSource
-from edgeharfer.runtime.errors import EdgeharferError, ModelError
+from edgeharfer.runtime.errors import EdgeharferError, ModelError, first_line
 
 _SCALING = ("Rescaling", "Normalization")
 _MODELS = ("Functional", "Model", "Sequential")
@@ -119,12 +118,15 @@ def describe_saved_model(source: ModelSource) -> ModelDescription:
     Raises:
         ModelError: It cannot be loaded, has no signature, or has unsafe operators.
     """
-    loaded = load_model(source)
+    signature = read_signature(source.model)
     return ModelDescription(
         str(source.model),
         source.kind,
         None,
-        [TensorDescription("input", loaded.input_shape, "float32")],
-        [TensorDescription("output", loaded.output_shape, "float32")],
+        [TensorDescription(signature.feed, signature.shape, signature.dtype.name)],
+        [
+            TensorDescription(name, tuple(one.shape), one.dtype.name)
+            for name, one in signature.outputs.items()
+        ],
         size_bytes=sum(path.stat().st_size for path in source.model.rglob("*") if path.is_file()),
     ).completed()
