@@ -179,9 +179,18 @@ def test_bytes_without_arithmetic_are_raw_pixels_too(tmp_path: Path) -> None:
         export_model(path, tmp_path / "out", labels=LABELS, normalize="unit")
 
 
-def test_a_saved_model_of_any_shape_is_refused(tmp_path: Path) -> None:
-    path = served(tmp_path / "saved", [], lambda x: x, None, "float32")
-    refused(path, tmp_path, "the shape of its input is unknown")
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ((None, "float32"), "the shape of its input is unknown"),
+        (((None,), "string"), "its input 'x' is string, not numbers"),
+    ],
+    ids=["any shape", "files"],
+)
+def test_a_saved_model_without_pictures_is_refused(
+    tmp_path: Path, spec: tuple[Any, str], message: str
+) -> None:
+    refused(served(tmp_path / "saved", [], lambda x: x, *spec), tmp_path, message)
 
 
 def test_an_output_of_a_saved_model_is_chosen(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def read_signature(folder: Path) -> Signature:
     """Read a SavedModel.
 
     Raises:
-        ModelError: It is damaged or unsafe, or has no function of one tensor of a known number of axes.
+        ModelError: It is damaged or unsafe, or has no function of one tensor of numbers with known axes.
     """
     name = str(folder)
     try:
@@ -78,6 +78,8 @@ def read_signature(folder: Path) -> Signature:
     if len(inputs) != 1:
         raise ModelError(f"{name}: takes {len(inputs)} inputs, but only one image or clip is supported")
     [(feed, spec)] = inputs.items()
+    if not (spec.dtype.is_floating or spec.dtype.is_integer):
+        raise ModelError(f"{name}: its input {feed!r} is {spec.dtype.name}, not numbers")
     if spec.shape.rank is None:
         raise ModelError(f"{name}: the shape of its input is unknown: save it with a signature that has one")
     # A signature has no order of its own.
