@@ -74,8 +74,9 @@ def report(
     pictures: tuple[str, ...] = (),
     name: str = "clip.mp4",
     smoothing: Smoothing | None = None,
+    labels: tuple[str, ...] = LABELS,
 ) -> Report:
     """A whole report; nothing is smoothed unless asked for."""
     source = SourceFacts(name, "H264 640x480 at 20 fps", (640, 480), None if pictures else 20.0)
-    seen = recording(tracks, actions, pictures=pictures)
-    return make_report(source, method(), smoothing or Smoothing("none"), seen)
+    seen = recording(tracks, actions, pictures=pictures, labels=labels)
+    return make_report(source, method(labels), smoothing or Smoothing("none"), seen)

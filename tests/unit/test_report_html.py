@@ -114,6 +114,11 @@ def test_hostile_names_are_text() -> None:
     page.encode("utf-8")
 
 
+def test_labels_that_the_font_of_the_charts_lacks_are_whole() -> None:
+    page = outline(report({1: "生生中"}, labels=("生气", "中性"))).text
+    assert "生气" in page and "中性" in page and "□" not in page
+
+
 def thumbnails(made: Report) -> ReportEdition:
     """An edition with pictures."""
     gallery = Gallery()

@@ -1,4 +1,4 @@
-"""Format labels, times, shares and counts for the report, limited to the glyphs of its font."""
+"""Format labels, times, shares and counts for the report; charts and the PDF have the glyphs of one font."""
 
 from __future__ import annotations
 
@@ -43,7 +43,12 @@ def shortened(text: str, limit: int) -> str:
 
 def label_name(label: str) -> str:
     """The display name of a label."""
-    return shortened(drawable(label_text(label)), 28)
+    return shortened(label_text(label), 28)
+
+
+def drawn_label(label: str) -> str:
+    """The display name of a label in a chart."""
+    return drawable(label_name(label))
 
 
 def person_name(track: int) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from edgeharfer.report.charts.style import PAGE_WIDTH_IN, draw_empty, new_figure, styled
 from edgeharfer.report.palette import label_styles
 from edgeharfer.report.report import Report
-from edgeharfer.report.words import label_name
+from edgeharfer.report.words import drawn_label
 from edgeharfer.runtime.types import UNCERTAIN
 
 _ROW_IN, _MARGIN_IN = 0.26, 0.62
@@ -39,7 +39,7 @@ def pictures(report: Report) -> Any:
             if count > 1:
                 axes.annotate(f"×{count}", (place, labels.index(label)), (7, 0),
                               textcoords="offset points", va="center", fontsize=6.5)  # fmt: skip
-        axes.set_yticks(range(len(labels)), [label_name(label) for label in labels])
+        axes.set_yticks(range(len(labels)), [drawn_label(label) for label in labels])
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_xlim(0.4, len(number) + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))

@@ -18,7 +18,7 @@ from edgeharfer.report.charts.style import (
 from edgeharfer.report.palette import INK, MUTED, RULE, label_styles
 from edgeharfer.report.report import Report
 from edgeharfer.report.statistics import Statistics
-from edgeharfer.report.words import label_name, percent
+from edgeharfer.report.words import drawn_label, percent
 
 _WIDTH_IN, _HEIGHT_IN = 3.4, 2.35
 _MAX_BARS, _BAR_IN, _MARGIN_IN = 30, 0.2, 0.55
@@ -69,7 +69,7 @@ def bar(report: Report, measures: Statistics, least_in: tuple[float, float] = (_
             axes.barh(place, share, 0.72, color="none", edgecolor=edge, lw=0.5)
             axes.annotate(percent(share), (share, place), (3, 0), textcoords="offset points", va="center",
                           color=INK if share else MUTED)  # fmt: skip
-        axes.set_yticks(range(len(shares)), [label_name(label) for label in shares])
+        axes.set_yticks(range(len(shares)), [drawn_label(label) for label in shares])
         axes.set_ylim(len(shares) - 0.5, -0.5)
         axes.set_xlim(0, min(1.0, max(shares.values()) * 1.02) * 1.18)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
@@ -92,20 +92,20 @@ def pie(report: Report, measures: Statistics) -> Any:
             return figure
         if len(present) == 1:  # not a full circle
             (label,) = present
-            draw_empty(axes, f"{label_name(label)}  {percent(1.0)}")
+            draw_empty(axes, f"{drawn_label(label)}  {percent(1.0)}")
             return figure
         colours = label_styles(report.labels)
         wedges, _ = axes.pie(
             list(present.values()), startangle=90, counterclock=False, radius=1.2,
             labels=[
-                label_name(label) if share >= _NAMED_FROM else "" for label, share in present.items()
+                drawn_label(label) if share >= _NAMED_FROM else "" for label, share in present.items()
             ],
             labeldistance=1.08, textprops={"fontsize": 6.5, "color": MUTED},
         )  # fmt: skip
         for wedge, label in zip(wedges, present, strict=True):
             style = colours[label]
             wedge.set(facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, linewidth=0.8)
-        names = [f"{label_name(label)}  {percent(share)}" for label, share in present.items()]
+        names = [f"{drawn_label(label)}  {percent(share)}" for label, share in present.items()]
         figure.legend(wedges, names, loc="center left", bbox_to_anchor=(0.7, 0.46), fontsize=6.5,
                       handlelength=1.3, handletextpad=0.5, labelspacing=0.55, borderpad=0)  # fmt: skip
     return figure

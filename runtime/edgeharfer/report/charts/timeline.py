@@ -22,7 +22,7 @@ from edgeharfer.report.palette import ACCENT, INK, LABEL_STYLES, MUTED, AreaStyl
 from edgeharfer.report.report import Report
 from edgeharfer.report.segments import Segment, emotion_segments, seconds_by_label
 from edgeharfer.report.statistics import PersonStatistics, main_labels
-from edgeharfer.report.words import label_name, person_name
+from edgeharfer.report.words import drawn_label, person_name
 from edgeharfer.runtime.types import BACKGROUND, UNCERTAIN
 
 _STRIP_IN, _BAR_IN, _CURVE_IN = 0.34, 0.27, 0.29
@@ -95,7 +95,7 @@ def _draw_curves(
             if len(person.rows) <= _MAX_DOTS:
                 dots = [at.face.raw[column] * 0.86 + row for at in person.rows]
                 axes.plot([at.sample.time_s for at in person.rows], dots, ".", color=INK, ms=2.2, mew=0)
-        axes.set_yticks([row + 0.4 for row in range(top + 1)], [*map(label_name, reversed(labels)), "Label"])
+        axes.set_yticks([row + 0.4 for row in range(top + 1)], [*map(drawn_label, reversed(labels)), "Label"])
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.set_ylim(-0.08, top + 1)
         set_figure_title(figure, title)
@@ -141,7 +141,7 @@ def _draw_gantt(axes: Any, report: Report) -> None:
     for place, label in enumerate(labels):
         segments = [segment for segment in report.segments if segment.label == label]
         _blocks(axes, place - 0.32, 0.64, segments, {label: action_style(label)})
-    axes.set_yticks(range(len(labels)), [label_name(label) for label in labels])
+    axes.set_yticks(range(len(labels)), [drawn_label(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     time_axis(axes, report.recording.duration_s)
 
@@ -208,7 +208,7 @@ def _legend(figure: Any, report: Report) -> None:
         return
     colours = label_styles(report.labels)
     handles = [
-        Patch(facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, label=label_name(label), lw=0.5)
+        Patch(facecolor=style.fill, hatch=style.hatch, edgecolor=style.line, label=drawn_label(label), lw=0.5)
         for label, style in colours.items()
     ]
     figure.legend(

@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from edgeharfer.report.charts.style import new_figure, styled
 from edgeharfer.report.palette import ACCENT, INK
 from edgeharfer.report.statistics import Statistics
-from edgeharfer.report.words import label_name
+from edgeharfer.report.words import drawn_label
 
 _MAX_IN = (3.6, 2.2)
 _MARGIN_IN, _CELL_IN = (0.95, 0.75), (0.42, 0.26)
@@ -31,7 +31,7 @@ def transitions(measures: Statistics) -> Any:
         axes.pcolormesh(fields, fields, shown, cmap=_BLUES, vmin=0, vmax=max(4, counts.max()))
         axes.invert_yaxis()
         _numbers(axes, counts)
-        names = [label_name(label) for label in labels]
+        names = [drawn_label(label) for label in labels]
         axes.set_xticks(range(len(labels)), names, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(labels)), names)
         axes.set_xlabel("to")
