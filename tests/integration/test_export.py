@@ -267,24 +267,6 @@ def test_nested_recurrent_models_are_split_and_hold_no_loop(tmp_path: Path) -> N
     assert "whole" not in receipt_of(package)
 
 
-def test_a_saved_model_that_puts_frames_into_the_batch_is_split(tmp_path: Path) -> None:
-    """As `TimeDistributed` of Keras 2 does."""
-    tf = backend.load("tensorflow")
-    encode = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(5, 3), layers.GlobalMaxPooling2D()])
-    judge = keras.Sequential([keras.Input((4, 5)), layers.LSTM(6), layers.Dense(3, activation="softmax")])
-
-    def serve(clips: Any) -> Any:
-        return judge(tf.reshape(encode(tf.reshape(clips, (-1, 16, 16, 3))), (-1, 4, 5)))
-
-    path = served(tmp_path / "saved", [encode, judge], serve, (None, 4, 16, 16, 3), "float32")
-    package = export_model(path, tmp_path / "out", labels=LABELS, normalize="unit")
-    assert "whole" not in receipt_of(package)
-    clips = np.random.default_rng(2).random((2, 4, 16, 16, 3), np.float32)
-    encoder, head = session_of(package, "encoder"), session_of(package, "head")
-    streamed = head.run1(np.stack([encoder.run1(clip) for clip in clips]))
-    np.testing.assert_allclose(streamed, serve(clips), atol=1e-5)
-
-
 @pytest.mark.parametrize("saved", [False, True], ids=["keras", "savedmodel"])
 def test_what_cannot_be_split_is_exported_whole_with_the_reason(tmp_path: Path, saved: bool) -> None:
     model = cube()

@@ -127,6 +127,16 @@ def test_a_package_gives_what_keras_2_gives(pictures: tuple[Path, Floats, Floats
     np.testing.assert_allclose(given(package, x), expected, atol=1e-5)
 
 
+def test_a_saved_model_of_clips_is_split(tmp_path: Path) -> None:
+    model = shaken(clip(layers.GRU(4)))
+    x, expected = answers(model)
+    model.save(tmp_path / "saved")
+    package = export_model(tmp_path / "saved", tmp_path / "out", labels=LABELS, normalize="unit")
+    assert "whole" not in json.loads((package.path / "receipt.json").read_text(encoding="utf-8"))
+    assert package.read("encoder").info.nodes["Conv"] == 1
+    np.testing.assert_allclose(given(package, x), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("make", [gated, convolutional, augmented])
 def test_what_takes_long_to_convert_is_loaded_as_keras_2_meant_it(
     make: Callable[[], Any], tmp_path: Path
