@@ -128,7 +128,7 @@ def test_a_package_gives_what_keras_2_gives(pictures: tuple[Path, Floats, Floats
 
 
 def test_a_saved_model_of_clips_is_split(tmp_path: Path) -> None:
-    model = shaken(clip(layers.GRU(4)))
+    model = shaken(gated())
     x, expected = answers(model)
     model.save(tmp_path / "saved")
     package = export_model(tmp_path / "saved", tmp_path / "out", labels=LABELS, normalize="unit")

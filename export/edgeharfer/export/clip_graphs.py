@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeharfer.calib.nodes import read_names
 from edgeharfer.export import backend
 from edgeharfer.export.convert import pass_on, tidy
-from edgeharfer.export.onnx_graph import OnnxGraph, copy_model, has_subgraphs
+from edgeharfer.export.onnx_graph import OnnxGraph, copy_model, rename_tensors
 from edgeharfer.export.onnx_import import CLOSE, ImportedGraph, opset_of
 from edgeharfer.runtime.errors import ModelError
 from edgeharfer.runtime.inference.graph import Graph
@@ -58,8 +59,8 @@ def _whole(imported: ImportedGraph) -> Any:
 
 def _split(imported: ImportedGraph, frames: int, picture: list[int], name: str) -> tuple[Any, Any]:
     whole = imported.model
-    if has_subgraphs(whole.graph) or imported.batch is not None:
-        raise _NotSplitError("its batch size is fixed, or it has subgraphs")
+    if imported.batch is not None:
+        raise _NotSplitError("its batch size is fixed")
     graph = OnnxGraph(whole)
     entry = graph.only_consumer("image")
     if entry is None or entry.op_type != "Reshape" or graph.shape(entry.output[0])[1:] != picture:
@@ -79,12 +80,12 @@ def _split(imported: ImportedGraph, frames: int, picture: list[int], name: str) 
 def _ancestors(graph: OnnxGraph, node: Any) -> dict[int, Any]:
     """Return the nodes that a node depends on, by their id."""
     found: dict[int, Any] = {}
-    names = list(node.input)
+    names = list(read_names(node))
     while names:
         maker = graph.producer(names.pop())
         if maker is not None and id(maker) not in found:
             found[id(maker)] = maker
-            names += maker.input
+            names += read_names(maker)
     return found
 
 
@@ -92,7 +93,7 @@ def _is_cut(whole: Any, graph: OnnxGraph, before: dict[int, Any], exit_: Any) ->
     """Whether later nodes read nothing of the encoder but its last output."""
     inside = {name for node in before.values() for name in node.output} | {"image"}
     later = [node for node in whole.graph.node if id(node) not in before and node is not exit_]
-    return not any(inside.intersection(node.input) for node in later)
+    return not any(inside.intersection(read_names(node)) for node in later)
 
 
 def _cut(
@@ -125,16 +126,11 @@ def _cut(
         made.graph.input.append(helper.make_tensor_value_info(feed, kind, ["batch", *shape]))
         if size is not None:
             made.graph.output[0].CopyFrom(helper.make_tensor_value_info(result, kind, ["batch", *size]))
-        _rename_input(made.graph, entry.output[0] if made is encoder else exit_.output[0], feed)
+        rename_tensors(made.graph, {(entry if made is encoder else exit_).output[0]: feed})
     return (
         tidy(encoder, picture, "image", "features", name),
         tidy(head, window, "window", "scores", name),
     )
-
-
-def _rename_input(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        node.input[:] = [new if one == old else one for one in node.input]
 
 
 def _session(model: Any) -> Session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -114,13 +114,11 @@ class OnnxGraph:
         self._graph.node.extend(copies)
 
     def remove_unused(self) -> None:
-        """Remove nodes and constants that no output depends on; a graph with subgraphs is not changed."""
-        if has_subgraphs(self._graph):
-            return
+        """Remove nodes and constants that no output depends on."""
         needed = {one.name for one in self._graph.output}
         for node in reversed(list(self._graph.node)):
             if needed.intersection(node.output):
-                needed.update(node.input)
+                needed.update(read_names(node))
             else:
                 self._graph.node.remove(node)
         for tensor in list(self._graph.initializer):
@@ -146,3 +144,14 @@ def all_nodes(graph: Any) -> Iterator[Any]:
         yield node
         for inner in subgraphs(node):
             yield from all_nodes(inner)
+
+
+def rename_tensors(graph: Any, names: Mapping[str, str]) -> None:
+    """Rename tensors of a graph and of its subgraphs, in place."""
+    for one in (*graph.input, *graph.output, *graph.initializer):
+        one.name = names.get(one.name, one.name)
+    for node in graph.node:
+        node.input[:] = [names.get(one, one) for one in node.input]
+        node.output[:] = [names.get(one, one) for one in node.output]
+        for inner in subgraphs(node):
+            rename_tensors(inner, names)

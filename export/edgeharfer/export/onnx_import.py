@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeharfer.calib.nodes import subgraphs
 from edgeharfer.export import backend
 from edgeharfer.export.convert import OPSET, tidy
 from edgeharfer.export.dequantize import dequantize, is_quantized
 from edgeharfer.export.head import last_operator
 from edgeharfer.export.onnx_axes import Axes, find_axes, fold_transposition
 from edgeharfer.export.onnx_file import tensors
-from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model
+from edgeharfer.export.onnx_graph import OnnxGraph, all_nodes, copy_model, rename_tensors
 from edgeharfer.export.original import Original
 from edgeharfer.runtime.errors import ConfigError, ModelError, first_line
 from edgeharfer.runtime.inference.graph import Graph
@@ -210,22 +209,11 @@ def _keep_only(model: Any, name: str, result: str) -> Any:
             graph.initializer.add().CopyFrom(tensor)
             graph.initializer[-1].name = node.output[0]
             graph.node.remove(node)
-    _rename(graph, {one: f"{one}/inside" for one in ("image", "scores")})
+    rename_tensors(graph, {one: f"{one}/inside" for one in ("image", "scores")})
     ordered = OnnxGraph(model)
     ordered.sort_nodes()
     ordered.remove_unused()
     return graph.input[0]
-
-
-def _rename(graph: Any, names: Mapping[str, str]) -> None:
-    """Rename tensors of a graph and of its subgraphs."""
-    for one in (*graph.input, *graph.output, *graph.initializer):
-        one.name = names.get(one.name, one.name)
-    for node in graph.node:
-        node.input[:] = [names.get(one, one) for one in node.input]
-        node.output[:] = [names.get(one, one) for one in node.output]
-        for inner in subgraphs(node):
-            _rename(inner, names)
 
 
 def _to_floats(model: Any, name: str, feed: str, notes: dict[str, str], *, limits: bool) -> bool:
@@ -334,7 +322,7 @@ def _wrap(model: Any, axes: Axes, given: Any, result: str, shape: tuple[int, ...
     if axes.graph_order != axes.wanted:
         before.append(helper.make_node("Transpose", [name], ["image/transposed"], perm=axes.permutation))
         name = "image/transposed"
-    _rename(graph, {feed: name})
+    rename_tensors(graph, {feed: name})
     result = {feed: name}.get(result, result)
     if graph.output[0].type.tensor_type.elem_type not in (kinds.FLOAT, kinds.UNDEFINED):
         after.append(helper.make_node("Cast", [result], ["scores/cast"], to=kinds.FLOAT))
