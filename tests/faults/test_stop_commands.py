@@ -239,30 +239,47 @@ def test_commands_that_had_no_result_say_so_by_their_exit_codes(
     assert not list((tmp_path / "out").glob("**/*.onnx"))
 
 
-# Modules written in C, such as NumPy's, turn whatever is raised while they are imported into an ImportError.
+# Modules written in C, such as NumPy's, turn whatever is raised while they are imported into other errors.
 INTERRUPTED_IMPORT = """
 import os, signal, time
 from edgeharfer import cli
+from edgeharfer.runtime.errors import ConfigError, SinkError
 
 def import_extension(name, arguments, **options):
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
     except KeyboardInterrupt:
-        raise ImportError("initialization failed") from None
+        ERROR
 
 cli.cli.make_context = import_extension
 cli.main()
 """
+BECOMES = {
+    "error of the import": 'raise ImportError("initialization failed") from None',
+    "error of the interpreter": 'raise SystemError("returned a result with an exception set") from None',
+    "half a module": "import numpy; numpy.half_imported",
+    "configuration": 'raise ConfigError("cannot be loaded here") from ImportError("x")',
+}
 
 
-def test_an_import_that_a_signal_interrupts_is_no_missing_part() -> None:
-    process = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_IMPORT, "doctor"],
+def interrupted(error: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT.replace("ERROR", error), "doctor"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         check=False,
     )
+
+
+@pytest.mark.parametrize("error", BECOMES.values(), ids=BECOMES)
+def test_an_import_that_a_signal_interrupts_is_no_error(error: str) -> None:
+    process = interrupted(error)
     assert process.returncode == 128 + signal.SIGTERM
     assert process.stderr == "edgeharfer: stopped by SIGTERM before it finished\n"
+
+
+def test_outputs_that_cannot_be_written_are_reported_after_a_signal_too() -> None:
+    process = interrupted('raise SinkError("out.csv: no space left")')
+    assert (process.returncode, process.stderr) == (2, "edgeharfer: out.csv: no space left\n")

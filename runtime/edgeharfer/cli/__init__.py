@@ -152,12 +152,20 @@ def _dispatch(arguments: list[str]) -> int:
             cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code
-    except (ImportError, MissingExtra) as error:
-        # Modules written in C, such as NumPy's, fail to import if a signal handler raises meanwhile.
-        if Signals.active is not None and Signals.active.number is not None:
+    except Exception as error:
+        if Signals.active is not None and Signals.active.interrupted and _may_be_interrupted(error):
             raise KeyboardInterrupt from error
         raise
     return 0
+
+
+def _may_be_interrupted(error: Exception) -> bool:
+    """Whether an error may be what became of Interrupted, which was raised before it.
+
+    Modules written in C, such as those of NumPy, turn it into other errors when they are imported.
+    """
+    is_reported = isinstance(error, EdgeharferError | click.ClickException)
+    return not is_reported or isinstance(error, MissingExtra) or isinstance(error.__cause__, ImportError)
 
 
 def _interrupted(arguments: list[str], number: int) -> int:

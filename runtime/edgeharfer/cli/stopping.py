@@ -52,6 +52,7 @@ class Signals:
 
     Attributes:
         number: The first signal that arrived, or None.
+        interrupted: Whether Interrupted was raised for it.
         active: The instance that handles signals now, or None.
     """
 
@@ -59,6 +60,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.interrupted = False
         self._raises = False
         self._pollers = 0  # open `polled` blocks
         self._code: int | None = None
@@ -100,6 +102,7 @@ class Signals:
         self._raises = True
         try:
             if self.number is not None:
+                self.interrupted = True
                 raise Interrupted
             yield
         finally:
@@ -142,6 +145,7 @@ class Signals:
         first = self.number is None
         self.number = self.number or number
         if first and self._raises and not self._pollers:
+            self.interrupted = True
             raise Interrupted
 
     def _listen(self) -> None:
