@@ -1,4 +1,4 @@
-"""What is told of the errors of other libraries."""
+"""The one line to which the errors of other libraries are shortened."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_first_line_is_the_cause(message: str) -> None:
     assert first_line(ValueError(message)) == UNSUPPORTED
 
 
-def test_without_a_message_the_kind_of_error_is_told() -> None:
+def test_without_a_message_the_kind_of_error_is_named() -> None:
     assert first_line(ValueError()) == "ValueError"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgeharfer.export import backend
-from edgeharfer.export.onnx_axes import Axes
+from edgeharfer.export.onnx_axes import CHANNELS_LAST, Axes
 from edgeharfer.export.onnx_file import read_onnx
 from edgeharfer.export.onnx_graph import copy_model
 from edgeharfer.export.onnx_import import (
@@ -126,7 +126,7 @@ def convert_file(file: ForeignFile) -> ImportedGraph:
         model = tflite_to_onnx(data, name)
         result = pick_output(model, name, file.options.output).name
         original: Original = TfliteOriginal(data, name, result)
-        layout = "nhwc" if len(only_input(model, name).type.tensor_type.shape.dim) == 4 else "nthwc"
+        layout = CHANNELS_LAST.get(len(only_input(model, name).type.tensor_type.shape.dim))
         return import_graph(model, name, file.options, original, layout=layout)
     read = read_onnx(file.path)
     model = runnable(read, name)

@@ -73,6 +73,12 @@ class LoadedModel:
     dtype: str | None = None
     imported: ImportedGraph | None = None
 
+    @classmethod
+    def from_graph(cls, name: str, call: Callable[[Any], Any], graph: ImportedGraph) -> LoadedModel:
+        """Return a model whose graph was imported; `call` computes the scores of the original."""
+        shape, scores = (None, *graph.axes.shape), (None, *graph.scores)
+        return cls(name, call, shape, scores, layout=graph.axes.layout, imported=graph)
+
     @property
     def reads_clips(self) -> bool:
         """Whether the input has an axis of frames."""
@@ -185,7 +191,7 @@ def _from_keras(model: Any, name: str, options: ModelOptions, head: str | None) 
 
     shape = tuple(model.inputs[0].shape)
     first = any(getattr(one, "data_format", None) == "channels_first" for one in single._flatten_layers())
-    layout = "nchw" if first and options.layout == "auto" else layout_of(shape, options)
+    layout = layout_of(shape, options, channels_first=first)
     return LoadedModel(name, call, shape, tuple(output.shape), single, layout, dtype)
 
 
@@ -275,12 +281,14 @@ def chosen_output(outputs: Collection[str], name: str, wanted: str | None) -> st
     return wanted or next(iter(outputs))
 
 
-def layout_of(shape: Shape, options: ModelOptions) -> Literal["nhwc", "nchw"]:
-    """Return the given layout, or that of the input's shape."""
+def layout_of(
+    shape: Shape, options: ModelOptions, *, channels_first: bool = False
+) -> Literal["nhwc", "nchw"]:
+    """Return the given layout, or that of the layers or of the input's shape."""
     if options.layout != "auto":
         return options.layout
     is_reordered = len(shape) in (4, 5) and shape[-1] not in (1, 3) and shape[-3] in (1, 3)
-    return "nchw" if is_reordered else "nhwc"
+    return "nchw" if channels_first or is_reordered else "nhwc"
 
 
 def _scaling_layer(model: Any) -> Any:

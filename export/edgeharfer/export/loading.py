@@ -33,11 +33,4 @@ def _load_foreign(source: ModelSource, options: ModelOptions) -> LoadedModel:
     asked = ImportOptions(options.output, options.layout, options.frames, options.size)
     file = ForeignFile(source.model, source.kind, asked)
     made = file.convert()
-    return LoadedModel(
-        str(source.model),
-        lambda batch: file.scores(batch, made.axes),
-        (None, *made.axes.shape),
-        (None, *made.scores),
-        layout=made.axes.layout,
-        imported=made,
-    )
+    return LoadedModel.from_graph(str(source.model), lambda batch: file.scores(batch, made.axes), made)

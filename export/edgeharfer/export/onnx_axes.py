@@ -15,6 +15,8 @@ from edgeharfer.runtime.types import Floats
 CHANNELS = (1, 3)
 _ORDERS = {4: ("nchw", "nhwc"), 5: ("ncthw", "ntchw", "nthwc")}
 """Possible orders by the number of axes: batch, channels, time, height, width."""
+CHANNELS_LAST = {axes: orders[-1] for axes, orders in _ORDERS.items()}
+"""The orders with channels last, as TensorFlow has them."""
 _PASSING = ("Identity", "Cast", "Sub", "Div", "Mul", "Add", "BatchNormalization", "Pad")
 _ELEMENTWISE = (
     *("Identity", "Cast", "Sub", "Div", "Mul", "Add", "Clip"),
@@ -173,7 +175,7 @@ def find_axes(model: Any, given: Any, name: str, options: AxisOptions, known: st
 def _possible(dims: list[int | None], layout: str) -> list[str]:
     orders = _ORDERS[len(dims)]
     if layout == "nhwc":
-        return [orders[-1]]
+        return [CHANNELS_LAST[len(dims)]]
     if layout == "nchw":
         return [one for one in orders[:-1] if dims[one.index("c")] in CHANNELS][-1:]
     return list(orders)

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeharfer.export import backend, convert, parity
 from edgeharfer.export.keras_model import LoadedModel, chosen_output, layout_of
+from edgeharfer.export.onnx_axes import CHANNELS_LAST
 from edgeharfer.export.onnx_import import ImportOptions, import_graph
 from edgeharfer.export.options import ModelOptions
 from edgeharfer.export.original import as_pixels
@@ -20,7 +21,6 @@ from edgeharfer.runtime.types import Floats
 
 # Operators that touch files or call back into Python.
 _UNSAFE_OPS = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc")
-_CHANNELS_LAST = {4: "nhwc", 5: "nthwc"}
 _CLIP_AXES = 5
 
 
@@ -119,21 +119,14 @@ def _imported(signature: Signature, call: Any, options: ModelOptions) -> LoadedM
         signature.name,
         ImportOptions(None, options.layout, options.frames, options.size),
         original,
-        layout=_CHANNELS_LAST.get(len(shape)) if layout_of(shape, options) == "nhwc" else None,
+        layout=CHANNELS_LAST.get(len(shape)) if layout_of(shape, options) == "nhwc" else None,
     )
 
     def scores(batch: Floats) -> Floats:
         rows = [original.scores(made.axes.to_file(one[None])) for one in batch]
         return np.stack([row.reshape(made.scores) for row in rows])
 
-    return LoadedModel(
-        signature.name,
-        scores,
-        (None, *made.axes.shape),
-        (None, *made.scores),
-        layout=made.axes.layout,
-        imported=made,
-    )
+    return LoadedModel.from_graph(signature.name, scores, made)
 
 
 class _Original:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from edgeharfer.runtime.inference.native_calls import NATIVE_CALLS
 
@@ -102,8 +102,7 @@ class Signals:
         self._raises = True
         try:
             if self.number is not None:
-                self.interrupted = True
-                raise Interrupted
+                self._interrupt()
             yield
         finally:
             self._raises = False
@@ -145,8 +144,11 @@ class Signals:
         first = self.number is None
         self.number = self.number or number
         if first and self._raises and not self._pollers:
-            self.interrupted = True
-            raise Interrupted
+            self._interrupt()
+
+    def _interrupt(self) -> NoReturn:
+        self.interrupted = True
+        raise Interrupted
 
     def _listen(self) -> None:
         number, received_s, polled = 0, 0.0, False

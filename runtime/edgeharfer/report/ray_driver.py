@@ -27,7 +27,7 @@ from edgeharfer.report.task import ReportTask
 from edgeharfer.report.windowed import windowed
 from edgeharfer.report.worker_io import MessageWriter, input_ended, read_lines, serve_parent
 from edgeharfer.runtime.clock import SystemClock
-from edgeharfer.runtime.errors import ConfigError, EdgeharferError
+from edgeharfer.runtime.errors import ConfigError, EdgeharferError, first_line
 
 NODE_CHECK_S = 2.0
 _STORE_BYTES = 80_000_000
@@ -145,7 +145,7 @@ class RayDriver:
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             if address is None:
                 raise RayLostError(f"Ray cannot be started: {reason}") from error
             raise ConfigError(f"--ray-address {address}: {reason}; start Ray there first") from error
@@ -197,7 +197,7 @@ def _translated_errors(ray: Any, address: str | None) -> Iterator[None]:
         cause = getattr(error, "cause", None)
         if isinstance(cause, EdgeharferError):
             raise cause from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         if address is None:
             raise RayLostError(f"Ray: {reason}") from error
         raise EdgeharferError(f"Ray: {reason}; run the same command again to continue") from error

@@ -115,9 +115,9 @@ _BEFORE_THE_CAUSE = re.compile(
 
 
 def first_line(error: Exception) -> str:
-    """Return the cause that a message of another library tells, as one line of at most 300 characters.
+    """Return the cause of another library's error in one line of at most 300 characters.
 
-    Keras and TensorFlow put other lines before the cause.
+    Keras and TensorFlow put other lines before it.
     """
     lines = _BEFORE_THE_CAUSE.sub("", str(error)).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from edgeharfer.runtime.errors import ConfigError
+from edgeharfer.runtime.errors import ConfigError, first_line
 from edgeharfer.training.lazy_keras import keras
 
 
@@ -62,7 +62,7 @@ def backbone(
             if weights is not None and named is None:
                 model.load_weights(_find_weights(Path(weights), network))
     except Exception as error:  # Keras, h5py and urllib raise many types here.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :.")
+        reason = first_line(error).rstrip(" :.")
         raise ConfigError(
             f"{network} weights {weights}: {reason}: give a file with weights of {network}, "
             "or none for random weights"
